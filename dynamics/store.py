@@ -1,0 +1,185 @@
+"""The store of a run: one DuckDB file, whose tables and columns are public.
+
+A measurement's key holds the hash of the weights, the hash of the inputs and the version of the definition, so a
+number can never be served for other weights, other inputs or another metric. A NULL value is a stated gap: the
+checkpoint's note says why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from dynamics.errors import StoreError, UsageError
+
+FILE_NAME = "run.duckdb"
+
+_TEXT, _INT, _REAL, _TIME = pl.String, pl.Int64, pl.Float64, pl.Datetime("us")
+
+SCHEMA: dict[str, dict[str, Any]] = {
+    "series": {
+        "series": _TEXT, "source": _TEXT, "family": _TEXT, "seed": _INT, "n_layers": _INT, "n_heads": _INT,
+        "d_model": _INT, "d_vocab": _INT, "n_ctx": _INT, "n_params": _INT,
+    },
+    "checkpoints": {
+        "series": _TEXT, "stage": _TEXT, "step": _INT, "tokens_seen": _INT, "revision": _TEXT, "weights_sha": _TEXT,
+        "dtype": _TEXT, "bytes": _INT, "status": _TEXT, "note": _TEXT,
+    },
+    "metrics": {
+        "metric": _TEXT, "version": _INT, "unit": _TEXT, "lower": _REAL, "upper": _REAL, "axes": _TEXT,
+        "title": _TEXT, "source": _TEXT,
+    },
+    "tasks": {"task": _TEXT, "task_hash": _TEXT, "seed": _INT, "n_examples": _INT, "settings": _TEXT},
+    "measurements": {
+        "series": _TEXT, "stage": _TEXT, "step": _INT, "metric": _TEXT, "layer": _INT, "head": _INT, "index": _INT,
+        "label": _TEXT, "value": _REAL, "stderr": _REAL, "n": _INT, "weights_sha": _TEXT, "task_hash": _TEXT,
+        "version": _INT, "run_id": _TEXT,
+    },
+    "events": {
+        "series": _TEXT, "metric": _TEXT, "layer": _INT, "head": _INT, "index": _INT, "label": _TEXT, "kind": _TEXT,
+        "direction": _TEXT, "onset": _REAL, "midpoint": _REAL, "completion": _REAL, "lower": _REAL, "upper": _REAL,
+        "before": _REAL, "after": _REAL, "magnitude": _REAL, "sharpness": _REAL, "p_value": _REAL,
+        "q_value": _REAL, "note": _TEXT,
+    },
+    "runs": {
+        "run_id": _TEXT, "started": _TIME, "finished": _TIME, "recipe": _TEXT, "versions": _TEXT, "device": _TEXT,
+        "dtype": _TEXT, "host": _TEXT,
+    },
+}  # fmt: skip
+
+# What names a row of each table: writing a row again replaces the one with the same key.
+KEYS: dict[str, tuple[str, ...]] = {
+    "series": ("series",),
+    "checkpoints": ("series", "stage", "step"),
+    "metrics": ("metric", "version"),
+    "tasks": ("task_hash",),
+    "measurements": ("series", "stage", "step", "metric", "weights_sha", "task_hash", "version"),
+    "runs": ("run_id",),
+}
+
+_SQL_TYPES = {_TEXT: "VARCHAR", _INT: "BIGINT", _REAL: "DOUBLE", _TIME: "TIMESTAMP"}
+
+
+class Store:
+    """A run's database. Open it for writing in one process, or for reading in any number of them."""
+
+    def __init__(self, folder: str | Path, *, read_only: bool = False) -> None:
+        self.path = Path(folder) / FILE_NAME
+        if read_only and not self.path.exists():
+            msg = f"no run at {Path(folder)}: {FILE_NAME} is not there; 'dynamics run' or 'dynamics measure' makes one"
+            raise UsageError(msg)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = duckdb.connect(str(self.path), read_only=read_only)
+        except duckdb.Error as error:
+            msg = (
+                f"cannot open {self.path}: {error}. A run that is being written admits no second process; "
+                "wait until it ends, or restore the file if it is damaged"
+            )
+            raise StoreError(msg) from error
+        if not read_only:
+            for table, columns in SCHEMA.items():
+                fields = ", ".join(f'"{name}" {_SQL_TYPES[kind]}' for name, kind in columns.items())
+                self._db.execute(f"CREATE TABLE IF NOT EXISTS {table} ({fields})")
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write everything to the file and let other processes open it."""
+        self._db.close()
+
+    def write(self, **tables: pl.DataFrame | Iterable[Mapping[str, Any]]) -> None:
+        """Write rows into the named tables in one transaction: all of them or, after any error, none.
+
+        Rows with the key of a stored row (see `KEYS`) replace it. Columns that are left out are NULL.
+        """
+        frames = {table: _conform(table, rows) for table, rows in tables.items()}
+        self._db.execute("BEGIN")
+        try:
+            for table, frame in frames.items():
+                self._replace(table, frame)
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+
+    def write_events(self, events: pl.DataFrame) -> None:
+        """Replace all events of the run: they are derived from the measurements as a whole."""
+        columns = SCHEMA["events"]
+        extra = [name for name in events.columns if name not in columns]
+        frame = events.select(
+            [_column(events, name, kind) for name, kind in columns.items()] + [pl.col(name) for name in extra]
+        )
+        self._db.register("_new_events", frame)
+        self._db.execute("CREATE OR REPLACE TABLE events AS SELECT * FROM _new_events")
+        self._db.unregister("_new_events")
+
+    def _replace(self, table: str, frame: pl.DataFrame) -> None:
+        if frame.is_empty():
+            return
+        self._db.register("_rows", frame)
+        # Anti-join on the key: deleting by key keeps the write idempotent without a primary-key index, which
+        # would cost ten times the space and five times the time.
+        key = " AND ".join(f'{table}."{name}" IS NOT DISTINCT FROM k."{name}"' for name in KEYS[table])
+        names = ", ".join(f'"{name}"' for name in KEYS[table])
+        self._db.execute(f"DELETE FROM {table} USING (SELECT DISTINCT {names} FROM _rows) k WHERE {key}")
+        self._db.execute(f"INSERT INTO {table} SELECT * FROM _rows")
+        self._db.unregister("_rows")
+
+    def read(self, table: str) -> pl.DataFrame:
+        """One table of the store as a frame, in step order where it has steps."""
+        if table not in SCHEMA:
+            msg = f"no table {table!r} in the store; it has {', '.join(SCHEMA)}"
+            raise UsageError(msg)
+        order = [name for name in ("series", "metric", "layer", "head", "index", "label", "stage", "step")
+                 if name in SCHEMA[table]]  # fmt: skip
+        clause = " ORDER BY " + ", ".join(f'"{name}"' for name in order) if order else ""
+        return self.query(f"SELECT * FROM {table}{clause}")
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> pl.DataFrame:
+        """The answer to any SQL as a Polars frame."""
+        try:
+            answer = self._db.sql(sql, params=list(parameters) or None)
+            if answer is None:  # a statement without rows, such as CREATE VIEW
+                return pl.DataFrame()
+            frame = pl.from_arrow(answer.to_arrow_table())
+        except duckdb.Error as error:
+            msg = f"the query failed: {error}"
+            raise UsageError(msg) from error
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+
+def _conform(table: str, rows: pl.DataFrame | Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+    columns = SCHEMA[table]
+    frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows), infer_schema_length=None)
+    unexpected = set(frame.columns) - set(columns)
+    if unexpected:
+        msg = f"table {table} has no columns {sorted(unexpected)}; it has {', '.join(columns)}"
+        raise StoreError(msg)
+    frame = frame.select([_column(frame, name, kind) for name, kind in columns.items()])
+    reals = [name for name, kind in columns.items() if kind == _REAL]
+    # NaN and infinity are gaps: SQL orders and averages them as if they were numbers.
+    return frame.with_columns([pl.when(pl.col(name).is_finite()).then(pl.col(name)) for name in reals])
+
+
+def _column(frame: pl.DataFrame, name: str, kind: Any) -> pl.Expr:
+    source = pl.col(name) if name in frame.columns else pl.lit(None)
+    return source.cast(kind).alias(name)
+
+
+def to_json(value: object) -> str:
+    """JSON with sorted keys, so that equal settings give equal text."""
+    return json.dumps(value, sort_keys=True, default=str)
