@@ -1,0 +1,158 @@
+"""From the shapes that explain a curve to the events a person would name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamics.events.interval import location_interval
+from dynamics.events.likelihood import Curve
+from dynamics.events.search import Explanation, event_columns
+from dynamics.events.shapes import TRANSITION_WIDTH, Atom, column
+
+Array = NDArray[np.float64]
+
+LEVEL = ("logistic", "late_tail", "early_tail", "ramp")
+MATERIAL = 0.10  # an event moves the curve by at least this share of its range
+SPIKE_LEAD = 1.7  # a spike stands out from the largest other residual by this factor
+
+
+@dataclass(frozen=True)
+class Found:
+    """One event in decades of x and standardised values; `parts` are the indices of its atoms."""
+
+    kind: str
+    sign: int
+    onset: float
+    middle: float
+    completion: float
+    low: float
+    high: float
+    size: float
+    size_error: float
+    width: float
+    worth: float
+    parts: tuple[int, ...]
+
+
+def _coefficients(explanation: Explanation) -> tuple[Array, Array]:
+    """Coefficient of each atom and its standard error."""
+    n = len(explanation.atoms)
+    values = explanation.fit.coefficients[-n:] if n else np.empty(0)
+    errors = np.sqrt(np.maximum(np.diag(explanation.fit.covariance), 0.0))[-n:] if n else np.empty(0)
+    return values, errors
+
+
+def _null_curve(curve: Curve, explanation: Explanation) -> Array:
+    chosen = list(curve.null_sets[explanation.fit.null])
+    return curve.null[:, chosen] @ explanation.fit.coefficients[: len(chosen)]
+
+
+def _half_width(atom: Atom) -> float:
+    return 0.4 * atom.width if atom.shape == "ramp" else 0.5 * atom.width
+
+
+def _against_trend(curve: Curve, explanation: Explanation, which: int) -> bool:
+    """Whether a level change cancels the trend around it: the curve halts there, it does not jump."""
+    atom, values = explanation.atoms[which], _coefficients(explanation)[0]
+    rest = _null_curve(curve, explanation)
+    for k, other in enumerate(explanation.atoms):
+        if k != which and other.shape != "spike":
+            rest = rest + values[k] * column(curve.x, other)
+    half = max(_half_width(atom) / 0.8, 0.05)
+    ends = np.interp([atom.middle - half, atom.middle + half], curve.x, rest)
+    trend = float(ends[1] - ends[0])
+    net = trend + float(values[which])
+    return trend * values[which] < 0 and abs(net) < 0.55 * abs(trend)
+
+
+def _name(curve: Curve, explanation: Explanation, which: int) -> str:
+    atom = explanation.atoms[which]
+    if atom.shape in LEVEL:
+        if _against_trend(curve, explanation, which):
+            return "plateau"
+        return "transition" if 2 * _half_width(atom) < TRANSITION_WIDTH else "gradual"
+    return {"bump": "bump", "hinge": "kink", "spike": "spike"}.get(atom.shape, "gradual")
+
+
+def _single(curve: Curve, explanation: Explanation, which: int) -> Found:
+    atom = explanation.atoms[which]
+    values, errors = _coefficients(explanation)
+    kind = _name(curve, explanation, which)
+    low, high = location_interval(curve, list(explanation.atoms), which, explanation.fit)
+    half, middle, size = _half_width(atom), atom.middle, float(values[which])
+    error, sign = float(errors[which]), int(np.sign(size))
+    if kind == "spike":
+        first, last = int(atom.middle), int(atom.middle + round(atom.width)) - 1
+        middle, half = float(np.mean(curve.x[first : last + 1])), float(curve.x[last] - curve.x[first]) / 2
+    if kind == "bump":
+        half = 0.91 * atom.width
+    if kind == "kink":
+        half, span = 0.0, float(curve.x[-1] - atom.middle)
+        size, error = size * span, error * span
+    if kind == "plateau":
+        sign = -sign
+    width = 2 * half if kind != "bump" else atom.width
+    worth = explanation.worth[which]
+    return Found(kind, sign, middle - half, middle, middle + half, low, high, size, error, width, worth, (which,))
+
+
+def _join(a: Found, b: Found) -> Found | None:
+    """One event where two shapes describe it, or None where they are two."""
+    first, second = (a, b) if a.middle <= b.middle else (b, a)
+    apart, ratio = second.middle - first.middle, abs(first.size) / max(abs(second.size), 1e-12)
+    parts, worth = (*first.parts, *second.parts), max(a.worth, b.worth)
+    strong = a if a.worth >= b.worth else b
+    if {a.kind, b.kind} == {"kink"}:
+        return _join_kinks(first, second)
+    if a.kind == b.kind == "transition" and a.sign != b.sign and apart < 0.7 and 0.5 < ratio < 2:
+        middle = (first.middle + second.middle) / 2
+        size = first.sign * (abs(first.size) + abs(second.size)) / 2
+        return Found("bump", first.sign, first.onset, middle, second.completion, first.low, second.high, size,
+                     max(a.size_error, b.size_error), apart, worth, parts)
+    close = apart < max(0.6 * (a.width + b.width) / 2 + 0.05, 0.12)
+    if close and a.kind == b.kind == "transition" and a.sign == b.sign:
+        wide = replace(strong, onset=min(a.onset, b.onset), completion=max(a.completion, b.completion))
+        return replace(wide, size=a.size + b.size, width=wide.completion - wide.onset, parts=parts, worth=worth)
+    near = apart < max(a.width, b.width, 0.15) / 2 + 0.1
+    if near and "spike" not in (a.kind, b.kind):
+        return replace(strong, parts=parts)
+    return None
+
+
+def _join_kinks(first: Found, second: Found) -> Found | None:
+    return None
+
+
+def _material(curve: Curve, explanation: Explanation, found: Found) -> bool:
+    values, _ = _coefficients(explanation)
+    fitted = _null_curve(curve, explanation) + event_columns(curve, list(explanation.atoms)) @ values
+    if found.kind != "spike":
+        smooth = fitted - sum(
+            (values[k] * column(curve.x, a) for k, a in enumerate(explanation.atoms) if a.shape == "spike"),
+            np.zeros(curve.size),
+        )
+        return abs(found.size) >= MATERIAL * float(np.ptp(smooth))
+    left = np.abs(curve.y - fitted)
+    return abs(found.size) >= SPIKE_LEAD * float(left.max())
+
+
+def name_events(curve: Curve, explanation: Explanation) -> list[Found]:
+    """Typed events of an explained curve, in order of place; gradual changes and immaterial ones are left out."""
+    found = [_single(curve, explanation, k) for k, a in enumerate(explanation.atoms) if a.is_event]
+    found = [f for f in found if f.kind != "gradual" and _material(curve, explanation, f)]
+    merged = True
+    while merged:
+        merged = False
+        for i in range(len(found)):
+            for j in range(i + 1, len(found)):
+                joined = _join(found[i], found[j])
+                if joined is not None:
+                    found = [f for k, f in enumerate(found) if k not in (i, j)] + [joined]
+                    merged = True
+                    break
+            if merged:
+                break
+    return sorted(found, key=lambda f: f.middle)
