@@ -1,0 +1,45 @@
+"""Under which conditions a figure's numbers were measured: task, n, seed, definition, in one line for its caption."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from dashboards.frames import Frames, loads
+from dashboards.theme import shorten
+
+MAX_SETTINGS = 8
+
+
+def conditions(frames: Frames, metrics: Sequence[str]) -> str:
+    """One line: `Task repeated_tokens (seed 0, 256 examples; block 25), hash aa11…. n = 256. Definition version 1.`"""
+    rows = frames.curves(*metrics)
+    if rows.is_empty():
+        return ""
+    hashes = rows["task_hash"].drop_nulls().unique().sort().to_list()
+    tasks = [_task(row) for row in frames.tasks.filter(pl.col("task_hash").is_in(hashes)).iter_rows(named=True)]
+    counts = rows["n"].drop_nulls().unique().sort().to_list()
+    n = f"n = {_range(counts)} per number." if counts else ""
+    seeds = frames.series["seed"].drop_nulls().unique().sort().to_list()
+    seed = f"Training seed {', '.join(str(seed) for seed in seeds[:8])}." if seeds else ""
+    sources = [shorten(text, 200) for metric in metrics if (text := frames.about(metric).get("source"))]
+    defined = f"Definition: {'; '.join(dict.fromkeys(sources))}." if sources else ""
+    return " ".join(part for part in (*tasks, n, seed, defined) if part)
+
+
+def _task(row: dict[str, Any]) -> str:
+    settings = {name: value for name, value in loads(row["settings"]).items() if value is not None}
+    listed = [f"{shorten(name.replace('_', ' '), 40)} {shorten(str(value), 60)}" for name, value in settings.items()]
+    facts = [f"seed {row['seed']}" if row["seed"] is not None else "", _examples(row["n_examples"]), *listed]
+    facts = [fact for fact in facts if fact][: MAX_SETTINGS + 2]
+    return f"Task {row['task']} ({', '.join(facts)}; hash {(row['task_hash'] or '')[:10]})."
+
+
+def _examples(count: int | None) -> str:
+    return "" if count is None else f"{count:,} examples"
+
+
+def _range(counts: list[int]) -> str:
+    return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"

@@ -1,0 +1,184 @@
+"""What charts and sentences are made from: the tables of a run, made ready for showing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from dashboards.theme import shorten
+from dynamics.store import SCHEMA, Store
+
+PLACE = ("layer", "head", "index", "label")
+CURVE = ("series", "metric", *PLACE)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The tables of a run. `measurements` holds one definition of each metric, and NULL where a checkpoint failed.
+
+    `measurements` and `events` have the extra columns `place` ("L1H2", "frequency 14", or "") and `curve`, which
+    names series, metric and place at once.
+    """
+
+    series: pl.DataFrame
+    checkpoints: pl.DataFrame
+    metrics: pl.DataFrame
+    tasks: pl.DataFrame
+    measurements: pl.DataFrame
+    events: pl.DataFrame
+    runs: pl.DataFrame
+
+    def names(self, axes: str | None = None) -> list[str]:
+        """The metrics that have at least one number, or those of them with the given axes ("layer,head")."""
+        measured = self.measurements.filter(pl.col("value").is_not_null())["metric"].unique().to_list()
+        return sorted(name for name in measured if axes is None or self.about(name).get("axes") == axes)
+
+    def about(self, metric: str) -> dict[str, Any]:
+        """The metric's row: unit, bounds, axes, title, source."""
+        rows = self.metrics.filter(pl.col("metric") == metric).sort("version")
+        return rows.row(-1, named=True) if rows.height else {"metric": metric, "axes": "", "unit": None}
+
+    def title(self, metric: str) -> str:
+        """The metric's title, made readable from its name where the store gives none."""
+        return shorten(self.about(metric).get("title") or metric.replace("_", " "), 90)
+
+    def curves(self, *metrics: str) -> pl.DataFrame:
+        """The measurements of these metrics."""
+        return self.measurements.filter(pl.col("metric").is_in(metrics))
+
+    def events_of(self, *metrics: str) -> pl.DataFrame:
+        """The events found in these metrics."""
+        return self.events.filter(pl.col("metric").is_in(metrics))
+
+    def steps(self, series: str | None = None) -> list[int]:
+        """The steps that were asked for, of one series or of all."""
+        rows = self.checkpoints if series is None else self.checkpoints.filter(pl.col("series") == series)
+        source = rows if rows.height else self.measurements
+        return source["step"].drop_nulls().unique().sort().to_list()
+
+    def failed(self) -> pl.DataFrame:
+        """The checkpoints that could not be measured."""
+        return self.checkpoints.filter(pl.col("status") == "failed")
+
+    def series_names(self) -> list[str]:
+        """Every series: those with most events first, so that a control stands behind what it controls."""
+        named = {*self.series["series"].to_list(), *self.measurements["series"].unique().to_list()}
+        events = self.events["series"].to_list()
+        return sorted(named, key=lambda name: (-events.count(name), name))
+
+    def recipe(self) -> dict[str, Any]:
+        """The recipe of the latest run that has one."""
+        for text in self.runs.sort("started", nulls_last=False)["recipe"].reverse().to_list():
+            value = loads(text)
+            if value:
+                return value
+        return {}
+
+
+def read_frames(folder: str | Path) -> Frames:
+    """Read a run's store."""
+    with Store(folder, read_only=True) as store:
+        return prepare({table: store.read(table) for table in SCHEMA})
+
+
+def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
+    """Make the raw tables ready for showing."""
+    shown = _display_names(tables)
+    renamed = {
+        name: frame.with_columns(pl.col("series").replace(shown)) if "series" in frame.columns else frame
+        for name, frame in tables.items()
+    }
+    # Unequal sequences may come back in any order from the store: charts and sentences must not depend on it.
+    tokens = renamed["checkpoints"].select("series", "stage", "step", "tokens_seen").unique(("series", "stage", "step"))
+    measurements = _latest(renamed["measurements"]).join(
+        tokens, on=("series", "stage", "step"), how="left", nulls_equal=True
+    )
+    measurements = _with_gaps(measurements, renamed["checkpoints"])
+    return Frames(
+        series=renamed["series"],
+        checkpoints=renamed["checkpoints"].sort("series", "step"),
+        metrics=renamed["metrics"],
+        tasks=renamed["tasks"],
+        measurements=_named(measurements).sort("series", "metric", *PLACE, "step"),
+        events=_named(_complete(renamed["events"])).sort("series", "metric", "midpoint"),
+        runs=renamed["runs"],
+    )
+
+
+def _display_names(tables: dict[str, pl.DataFrame]) -> dict[str, str]:
+    """Short, distinct names for series: a name of ten thousand letters is data too."""
+    names = pl.concat([tables[table]["series"] for table in ("series", "checkpoints", "measurements", "events")])
+    shown: dict[str, str] = {}
+    for name in names.drop_nulls().unique(maintain_order=True).to_list():
+        short = shorten(name)
+        shown[name] = short if short not in shown.values() else f"{short} #{len(shown) + 1}"
+    return shown
+
+
+def _latest(measurements: pl.DataFrame) -> pl.DataFrame:
+    """One number for each curve and step: that of the newest definition, on the task that most numbers come from."""
+    if measurements.is_empty():
+        return measurements
+    newest = measurements.filter(pl.col("version").fill_null(0) == pl.col("version").fill_null(0).max().over("metric"))
+    counted = newest.with_columns(pl.len().over("series", "metric", "task_hash").alias("_n"))
+    ranked = counted.sort("_n", "task_hash", descending=True, nulls_last=True)
+    chosen = ranked.filter(
+        pl.col("task_hash").eq_missing(pl.col("task_hash").first().over("series", "metric"))
+    )
+    return chosen.drop("_n").unique(("stage", "step", *CURVE), keep="last", maintain_order=True)
+
+
+def _with_gaps(measurements: pl.DataFrame, checkpoints: pl.DataFrame) -> pl.DataFrame:
+    """Add a NULL to every curve at each failed checkpoint, so that no line is drawn across it."""
+    failed = checkpoints.filter(pl.col("status") == "failed").select("series", "stage", "step", "tokens_seen")
+    if failed.is_empty() or measurements.is_empty():
+        return measurements
+    curves = measurements.select(CURVE).unique()
+    holes = curves.join(failed, on="series", how="inner")
+    holes = holes.join(measurements, on=(*CURVE, "stage", "step"), how="anti", nulls_equal=True)
+    return pl.concat([measurements, holes], how="diagonal")
+
+
+def _complete(events: pl.DataFrame) -> pl.DataFrame:
+    missing = [pl.lit(None, kind).alias(name) for name, kind in SCHEMA["events"].items() if name not in events.columns]
+    return events.with_columns(missing)
+
+
+def _named(frame: pl.DataFrame) -> pl.DataFrame:
+    layer, head, index = (pl.col(name).cast(pl.String) for name in ("layer", "head", "index"))
+    noun = (
+        pl.when(pl.col("metric").str.contains("frequency")).then(pl.lit("frequency "))
+        .when(pl.col("metric").str.contains("position")).then(pl.lit("position "))
+        .otherwise(pl.lit("index "))
+    )  # fmt: skip
+    place = pl.concat_str(
+        pl.when(layer.is_not_null() & head.is_not_null()).then("L" + layer + "H" + head)
+        .when(layer.is_not_null()).then("layer " + layer)
+        .when(head.is_not_null()).then("head " + head),
+        noun + index,
+        pl.col("label").str.slice(0, 60),
+        separator=" ", ignore_nulls=True,
+    )  # fmt: skip
+    named = frame.with_columns(place.alias("place"))
+    return named.with_columns(pl.concat_str(["series", "metric", "place"], separator="|").alias("curve"))
+
+
+def loads(text: str | None) -> dict[str, Any]:
+    """The JSON object in a column, or an empty one: a store may have been written by anyone."""
+    try:
+        value = json.loads(text or "{}")
+    except (TypeError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def thin(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """The columns that a picture needs, with numbers to five digits: a report is not an archive."""
+    kept = frame.select(name for name in columns if name in frame.columns)
+    reals = [name for name, kind in kept.schema.items() if kind == pl.Float64]
+    return kept.with_columns(pl.col(reals).round_sig_figs(5)) if reals else kept

@@ -1,0 +1,104 @@
+"""Pieces that several charts share: event bands, lines with hover, labels at the ends of lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from dashboards import theme
+from dashboards.frames import Frames, thin
+
+HOVER = ["series", "place", "step", "value", "stderr", "n"]
+
+
+def clusters(events: pl.DataFrame) -> pl.DataFrame:
+    """Events whose midpoint intervals overlap, as one band each: `first..last` of the change, `lower..upper` of its
+    middle, and how many curves take part.
+    """
+    bands: list[dict[str, Any]] = []
+    rows = events.filter(pl.col("lower").is_not_null() & pl.col("upper").is_not_null()).sort("series", "lower")
+    for row in rows.iter_rows(named=True):
+        first = row["lower"] if row["onset"] is None else row["onset"]
+        last = row["upper"] if row["completion"] is None else row["completion"]
+        band = bands[-1] if bands and bands[-1]["series"] == row["series"] else None
+        if band is not None and row["lower"] <= band["upper"]:
+            band["first"], band["last"] = min(band["first"], first), max(band["last"], last)
+            band["upper"], band["curves"] = max(band["upper"], row["upper"]), band["curves"] + 1
+        else:
+            bands.append({"series": row["series"], "first": first, "last": last, "lower": row["lower"],
+                          "upper": row["upper"], "curves": 1})  # fmt: skip
+    columns = {"series": pl.String, **dict.fromkeys(("first", "last", "lower", "upper"), pl.Float64), "curves": pl.Int64}
+    return pl.DataFrame(bands, schema=columns)
+
+
+def event_bands(events: pl.DataFrame, steps: Sequence[float]) -> list[alt.Chart]:
+    """Shading behind curves: pale from the first onset to the last completion, darker where the midpoints may be."""
+    bands = thin(clusters(events), ("first", "last", "lower", "upper", "curves"))
+    if bands.is_empty():
+        return []
+    tooltip = [
+        alt.Tooltip("lower:Q", title="midpoint from step", format=",.0f"),
+        alt.Tooltip("upper:Q", title="to step", format=",.0f"),
+        alt.Tooltip("curves:Q", title="curves that change here"),
+    ]
+    whole = (
+        alt.Chart(bands).mark_rect(style="band", opacity=0.10, clip=True)
+        .encode(x=theme.step_x(steps, field="first"), x2="last:Q", tooltip=tooltip)
+    )  # fmt: skip
+    middle = (
+        alt.Chart(bands).mark_rect(style="band", opacity=0.16, clip=True)
+        .encode(x=theme.step_x(steps, field="lower"), x2="upper:Q", tooltip=tooltip)
+    )  # fmt: skip
+    return [whole, middle]
+
+
+def failures(frames: Frames, series: str | None = None) -> list[alt.Chart]:
+    """A cross on the step axis for each checkpoint that could not be measured; its note is the tooltip."""
+    failed = frames.failed()
+    failed = failed if series is None else failed.filter(pl.col("series") == series)
+    if failed.is_empty():
+        return []
+    shown = failed.select("series", "step", pl.col("note").str.slice(0, 200))
+    return [
+        alt.Chart(shown)
+        .mark_point(style="missing", shape="cross", angle=45, size=50, filled=True, clip=False, yOffset=-6)
+        .encode(
+            x=theme.step_x(frames.steps()), y=alt.value("height"),
+            tooltip=["series:N", alt.Tooltip("step:Q", title="failed at step", format=","), "note:N"],
+        )
+    ]  # fmt: skip
+
+
+def tooltip(frame: pl.DataFrame, title: str) -> list[alt.Tooltip]:
+    """What a hover says: series, place, step, value, standard error and n, where the frame has them."""
+    titles = {"value": title, "stderr": "standard error", "place": "where"}
+    kinds = {"step": ("Q", ",.0f"), "value": ("Q", ".4~g"), "stderr": ("Q", ".2~g"), "n": ("Q", ",.0f")}
+    shown = [name for name in HOVER if name in frame.columns and frame[name].drop_nulls().len()]
+    shown = [name for name in shown if name != "place" or (frame["place"] != "").any()]
+    return [
+        alt.Tooltip(f"{name}:{kinds.get(name, ('N', ''))[0]}", title=titles.get(name, name),
+                    format=kinds[name][1] if name in kinds else alt.Undefined)
+        for name in shown
+    ]  # fmt: skip
+
+
+def hover_points(base: alt.Chart, name: str, tooltips: list[alt.Tooltip]) -> alt.Chart:
+    """A point that appears on the measurement nearest to the pointer and says what it is."""
+    nearest = alt.selection_point(
+        name=name, on="pointermove", nearest=True, clear="pointerout", fields=["curve", "step"], empty=False
+    )
+    return (
+        base.mark_point(filled=True, size=46, clip=True)
+        .encode(opacity=alt.condition(nearest, alt.value(1), alt.value(0)), tooltip=tooltips)
+        .add_params(nearest)
+    )
+
+
+def end_labels(ends: pl.DataFrame, low: float, high: float, height: float) -> pl.DataFrame:
+    """Where to write each line's name beside its last value so that names do not cover each other."""
+    gap = (high - low) * 13 / max(height, 1)
+    places = theme.spread(ends["value"].to_list(), gap)
+    return ends.with_columns(pl.Series("at", places, dtype=pl.Float64))

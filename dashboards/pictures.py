@@ -1,0 +1,53 @@
+"""Figures as files, and as JSON that is safe inside an HTML page."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+
+from dashboards import theme
+
+SCALE = 2.0  # PNGs for screens with two pixels a point, and for print
+
+
+def write_pictures(spec: dict[str, Any], folder: Path, name: str) -> None:
+    """Write `name.svg` and `name.png`, on white."""
+    themed = json.dumps({**_still(spec), "config": theme.config()})
+    svg = vl_convert.vegalite_to_svg(themed)
+    (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+    (folder / f"{name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=SCALE))
+
+
+def _still(node: Any) -> Any:
+    """The specification without what only a pointer can see: selections, and the points that a hover reveals."""
+    if isinstance(node, list):
+        return [_still(part) for part in node if not _only_hovered(part)]
+    if isinstance(node, dict):
+        return {name: part if name == "datasets" else _still(part) for name, part in node.items()}
+    return node
+
+
+def _only_hovered(part: Any) -> bool:
+    if not isinstance(part, dict):
+        return False
+    return "select" in part or "condition" in part.get("encoding", {}).get("opacity", {})
+
+
+def inline_json(value: object) -> str:
+    """JSON that can stand in a script element: no character in it can end the element or open a comment."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    for character, escape in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026"),
+                              ("\u2028", "\\u2028"), ("\u2029", "\\u2029")):  # fmt: skip
+        text = text.replace(character, escape)
+    return text
+
+
+@lru_cache(maxsize=1)
+def vega_script() -> str:
+    """Vega, Vega-Lite and vega-embed as one script that puts `vegaEmbed` on the window; from vl-convert, offline."""
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return script.replace("</script", "<\\/script")

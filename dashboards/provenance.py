@@ -1,0 +1,128 @@
+"""Where a report's numbers come from, and what is missing from them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from dashboards import theme
+from dashboards.frames import Frames, loads
+
+MAX_CHECKPOINTS = 200
+
+
+@dataclass(frozen=True)
+class Block:
+    """One part of the provenance section: a table, a text, or both."""
+
+    title: str
+    columns: list[str] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+    text: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Something that was asked for and is not there."""
+
+    series: str
+    step: str
+    what: str
+
+
+def facts(frames: Frames) -> list[str]:
+    """The run in one line: series, checkpoints, steps, numbers, date, device."""
+    steps, numbers = frames.steps(), frames.measurements["value"].drop_nulls().len()
+    failed, names = frames.failed().height, frames.series_names()
+    lines = [names[0] if len(names) == 1 else f"{len(names)} series: {', '.join(names[:4])}{' …' * (len(names) > 4)}"]
+    asked = frames.checkpoints.height
+    lines.append(f"{asked:,} checkpoints" + (f", {failed} of them failed" if failed else ""))
+    if steps:
+        lines.append(f"steps {theme.interval(steps[0], steps[-1])}")
+    lines.append(f"{numbers:,} measurements")
+    for run in frames.runs.sort("started", nulls_last=False).tail(1).iter_rows(named=True):
+        when = run["finished"] or run["started"]
+        if when is not None:
+            lines.append(f"measured {when:%Y-%m-%d %H:%M}")
+        lines += [str(run[name]) for name in ("device", "dtype") if run[name]]
+    return lines
+
+
+def gaps(frames: Frames) -> list[Gap]:
+    """Checkpoints that failed or were skipped, and metrics without a number at checkpoints that did not."""
+    found = [
+        Gap(row["series"], theme.step(row["step"]), f"{row['status']}: {row['note'] or 'no reason was recorded'}"[:600])
+        for row in frames.checkpoints.filter(pl.col("status").is_in(["failed", "skipped"])).iter_rows(named=True)
+    ]
+    holes = frames.measurements.filter(pl.col("value").is_null())
+    holes = holes.join(frames.failed().select("series", "stage", "step"), on=("series", "stage", "step"), how="anti",
+                       nulls_equal=True)  # fmt: skip
+    counted = holes.group_by("series", "metric").agg(
+        pl.len().alias("numbers"), pl.col("step").min().alias("first"), pl.col("step").max().alias("last")
+    )
+    for row in counted.sort("series", "metric").iter_rows(named=True):
+        what = f"{frames.title(row['metric'])}: undefined in {row['numbers']:,} places (stored as NULL)"
+        found.append(Gap(row["series"], theme.interval(row["first"], row["last"]), what))
+    return found
+
+
+def provenance(frames: Frames) -> list[Block]:
+    """Series, how to reproduce, checkpoints with their hashes, tasks, definitions, versions."""
+    blocks = [_series(frames), _reproduce(frames), _checkpoints(frames), _tasks(frames), _definitions(frames)]
+    return [block for block in blocks if block.rows or block.text]
+
+
+def _cells(frame: pl.DataFrame) -> list[list[str]]:
+    return [[_cell(value) for value in row] for row in frame.iter_rows()]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else str(value)[:300]
+
+
+def _series(frames: Frames) -> Block:
+    names = {"series": "series", "source": "source", "family": "family", "seed": "seed", "n_layers": "layers",
+             "n_heads": "heads", "d_model": "d_model", "d_vocab": "vocabulary", "n_params": "parameters"}  # fmt: skip
+    return Block("Series", list(names.values()), _cells(frames.series.select(list(names))))
+
+
+def _reproduce(frames: Frames) -> Block:
+    recipe = frames.recipe()
+    rows = []
+    for run in frames.runs.sort("started", nulls_last=False).iter_rows(named=True):
+        versions = ", ".join(f"{name} {version}" for name, version in loads(run["versions"]).items())
+        rows.append([_cell(run[name]) for name in ("run_id", "started", "finished", "device", "dtype")] + [versions])
+    text = "" if not recipe else json.dumps(recipe, indent=2, ensure_ascii=False, default=str)
+    note = (
+        "The recipe above, carried out with these versions on checkpoints with the hashes below, gives these numbers: "
+        "'dynamics run RECIPE.toml'. The store, run.duckdb, holds every number; 'dynamics query DIR \"SQL\"' reads it."
+    )
+    return Block("Recipe, runs and versions", ["run", "started", "finished", "device", "dtype", "versions"], rows, text,
+                 note if recipe else "")  # fmt: skip
+
+
+def _checkpoints(frames: Frames) -> Block:
+    shown = frames.checkpoints.select("series", "stage", "step", "revision", "weights_sha", "status")
+    rows = _cells(shown.head(MAX_CHECKPOINTS).with_columns(pl.col("weights_sha").str.slice(0, 16)))
+    more = shown.height - MAX_CHECKPOINTS
+    note = "Weights hashes are cut to 16 characters; the table checkpoints of the store has all of each."
+    if more > 0:
+        note = f"{more:,} more checkpoints are in the store. {note}"
+    return Block(f"Checkpoints ({shown.height:,})", ["series", "stage", "step", "revision", "weights hash", "status"], rows,
+                 note=note)  # fmt: skip
+
+
+def _tasks(frames: Frames) -> Block:
+    shown = frames.tasks.select("task", "task_hash", "seed", "n_examples", "settings")
+    return Block("Tasks", ["task", "hash", "seed", "examples", "settings"], _cells(shown))
+
+
+def _definitions(frames: Frames) -> Block:
+    shown = frames.metrics.select("metric", "version", "title", "unit", "axes", "source").sort("metric", "version")
+    return Block("Metrics", ["metric", "version", "title", "unit", "axes", "source"], _cells(shown))

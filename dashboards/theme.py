@@ -1,0 +1,170 @@
+"""How everything looks: colours, the step axis, number formats.
+
+Colours are those of Okabe and Ito, told apart by colour-blind readers, with a lighter set for dark backgrounds.
+Charts never name a colour: they use the scale ranges and mark styles that the two configurations below define,
+so one specification serves both backgrounds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Arial, sans-serif"
+WIDTH = 800  # of a whole figure in pixels; the page scales it to the window
+HEIGHT = 260
+STEP_LABEL = "datum.value < 1000 ? format(datum.value, '.3~g') : format(datum.value, '.3~s')"
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+_LIGHT = {
+    "ink": "#1f2328", "soft": "#59636e", "grid": "#e6e9ed", "quiet": "#a9b0b9", "band": "#0072b2",
+    "category": ["#0072b2", "#d55e00", "#009e73", "#b5548b", "#c98600", "#3aa0dc", "#6b4fa0"],
+    "diverging": ["#7f3b08", "#e08214", "#fdd9a8", "#f7f7f7", "#c4bfe0", "#8073ac", "#2d004b"],
+    "ramp": ["#f1f4f9", "#b9d3ea", "#6fa8d6", "#2b74b8", "#0b3c74"],
+}  # fmt: skip
+_DARK = {
+    "ink": "#e6edf3", "soft": "#9aa5b1", "grid": "#2b323b", "quiet": "#59636f", "band": "#6cb6ff",
+    "category": ["#5aaef0", "#ff8f4c", "#35c79a", "#e68ac0", "#f0b429", "#9bd3ff", "#b39ae6"],
+    "diverging": ["#fdb863", "#c8761c", "#6b4110", "#23282f", "#3f3872", "#8073ac", "#cbc3ec"],
+    "ramp": ["#1c2430", "#1d4670", "#2f78b7", "#6fb1e6", "#d8ecff"],
+}  # fmt: skip
+
+
+def config(*, dark: bool = False) -> dict[str, Any]:
+    """The Vega-Lite configuration of one background."""
+    colour: dict[str, Any] = _DARK if dark else _LIGHT
+    label = {"labelColor": colour["soft"], "titleColor": colour["soft"], "labelFontSize": 11, "titleFontSize": 11}
+    return {
+        "font": FONT,
+        "background": "transparent" if dark else "#ffffff",
+        "view": {"stroke": None},
+        "axis": {**label, "titleFontWeight": "normal", "gridColor": colour["grid"], "domainColor": colour["quiet"],
+                 "tickColor": colour["quiet"], "labelOverlap": "greedy", "titlePadding": 6},
+        "legend": {**label, "titleFontWeight": "normal", "symbolStrokeWidth": 2.5, "labelLimit": 220},
+        "header": {**label, "titleFontWeight": "normal"},
+        "title": {"color": colour["ink"], "subtitleColor": colour["soft"], "fontSize": 12, "fontWeight": 600,
+                  "anchor": "start", "limit": 420},
+        "range": {"category": colour["category"], "diverging": colour["diverging"], "heatmap": colour["ramp"],
+                  "ramp": colour["ramp"]},
+        "style": {
+            "quiet": {"color": colour["quiet"]},
+            "band": {"color": colour["band"]},
+            "note": {"color": colour["soft"], "fontSize": 11},
+            "strong": {"color": colour["ink"], "fontSize": 11},
+            "missing": {"color": colour["category"][1]},
+        },
+    }  # fmt: skip
+
+
+def step_ticks(constant: float, last: float) -> list[float]:
+    """Ticks for a symlog axis: zero and the powers of ten, with 2 and 5 between them where there is room."""
+    if last <= 0:
+        return [0]
+    low, high = math.floor(math.log10(max(constant, 1e-9))), math.ceil(math.log10(last))
+    digits = (1, 2, 5) if high - low <= 3 else (1, 3) if high - low <= 4 else (1,)
+    ticks = [digit * 10.0**power for power in range(low, high + 1) for digit in digits]
+    return [0] + [tick for tick in ticks if constant <= tick <= last]
+
+
+def step_scale(steps: Sequence[float]) -> dict[str, float]:
+    """The constant and the ends of the step axis for these steps: linear up to the first positive one, then log."""
+    positive = [float(step) for step in steps if step > 0]
+    return {
+        "constant": min(positive, default=1.0),
+        "first": float(min(steps, default=0.0)),
+        "last": max(positive, default=1.0),
+    }
+
+
+def step_x(steps: Sequence[float], *, title: str | None = "training step", field: str = "step") -> alt.X:
+    """The step axis: logarithmic, with step 0 shown. `from_step` and `to_step` narrow it from outside."""
+    ends = step_scale(steps)
+    scale = alt.Scale(
+        type="symlog", constant=ends["constant"], nice=False, zero=False,
+        domainMin=alt.ExprRef("from_step"), domainMax=alt.ExprRef("to_step"),
+    )  # fmt: skip
+    axis = alt.Axis(values=step_ticks(ends["constant"], ends["last"]), labelExpr=STEP_LABEL, grid=False)
+    return alt.X(f"{field}:Q", title=title, scale=scale, axis=axis)
+
+
+def step_window(steps: Sequence[float]) -> list[alt.Parameter]:
+    """The two parameters that bound the step axis; the page sets them when a reader brushes the timeline."""
+    ends = step_scale(steps)
+    return [alt.param(name="from_step", value=ends["first"]), alt.param(name="to_step", value=ends["last"])]
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for prose, to three significant digits.
+
+    >>> [number(x) for x in (None, 0.0, 0.61234, 1234.5, -3.2e-7, 12345678.0)]
+    ['–', '0', '0.612', '1,230', '−3.2×10⁻⁷', '1.23×10⁷']
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    if 1e-3 <= abs(value) < 1e6:
+        rounded = round(value, digits - 1 - math.floor(math.log10(abs(value))))
+        return f"{rounded:,.10f}".rstrip("0").rstrip(".").replace("-", "−")
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    if "." in mantissa:
+        mantissa = mantissa.rstrip("0").rstrip(".")
+    power = str(int(exponent)).translate(_SUPERSCRIPT)
+    return (f"10{power}" if mantissa == "1" else f"{mantissa}×10{power}").replace("-", "−")
+
+
+def step(value: float | None) -> str:
+    """A training step for prose: whole, with thousands marked."""
+    return "–" if value is None or not math.isfinite(value) else f"{round(value):,}"
+
+
+def interval(lower: float | None, upper: float | None) -> str:
+    """A range of steps, `330–480`."""
+    return step(lower) if step(lower) == step(upper) else f"{step(lower)}–{step(upper)}"
+
+
+def probability(value: float | None) -> str:
+    """A p- or q-value with its relation sign, `= 0.012` or `< 10⁻⁶`."""
+    if value is None or not math.isfinite(value):
+        return "not given"
+    return "< 10⁻⁶" if value < 1e-6 else f"= {number(value, 2)}"
+
+
+def shorten(text: str, length: int = 60) -> str:
+    """The text, with its middle left out when it is longer than `length`."""
+    if len(text) <= length:
+        return text
+    half = (length - 1) // 2
+    return f"{text[: length - 1 - half]}…{text[-half:]}"
+
+
+def spread(values: Sequence[float], gap: float) -> list[float]:
+    """Places for labels near these values, at least `gap` apart, in the values' own order.
+
+    >>> spread([0.50, 0.51, 0.9], 0.1)
+    [0.455, 0.555, 0.9]
+    """
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    blocks: list[list[float]] = []  # each block: the values' sum shifted to its first label, count
+    for place in (values[i] for i in order):
+        blocks.append([place, 1.0])
+        while len(blocks) > 1 and _start(blocks[-1], gap) < _end(blocks[-2], gap) + gap:
+            centre, count = blocks.pop()
+            before, n_before = blocks.pop()
+            blocks.append([(before * n_before + centre * count) / (n_before + count), n_before + count])
+    placed = [_start(block, gap) + gap * i for block in blocks for i in range(int(block[1]))]
+    answer = [0.0] * len(values)
+    for i, place in zip(order, placed, strict=True):
+        answer[i] = round(place, 12)
+    return answer
+
+
+def _start(block: list[float], gap: float) -> float:
+    return block[0] - gap * (block[1] - 1) / 2
+
+
+def _end(block: list[float], gap: float) -> float:
+    return block[0] + gap * (block[1] - 1) / 2
