@@ -79,10 +79,11 @@ def prepare(step: Array, value: Array, stderr: Array | None = None) -> tuple[Cur
     if len(s) < FEWEST or np.ptp(v) <= 1e-12 * max(abs(float(v[0])), 1e-300):
         return None
     offset, unit = float(np.median(v)), float(np.ptp(v))
-    floor = FLOOR
+    floor, expected = FLOOR, np.nan
     if se is not None and np.isfinite(se).any():
-        floor = max(floor, 0.3 * float(np.nanmedian(se)) / unit)
-    curve = make_curve(axis(s), (v - offset) / unit, relative_noise(se, len(s)), floor)
+        expected = float(np.nanmedian(se)) / unit
+        floor = max(floor, 0.3 * expected)
+    curve = make_curve(axis(s), (v - offset) / unit, relative_noise(se, len(s)), floor, expected)
     return curve, offset, unit
 
 

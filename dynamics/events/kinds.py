@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dynamics.events.interval import location_interval
 from dynamics.events.likelihood import Curve
-from dynamics.events.search import Explanation, event_columns
+from dynamics.events.search import LEAST, Explanation, event_columns
 from dynamics.events.shapes import TRANSITION_WIDTH, Atom, column
 
 Array = NDArray[np.float64]
@@ -51,6 +51,8 @@ def _null_curve(curve: Curve, explanation: Explanation) -> Array:
 
 
 def _half_width(atom: Atom) -> float:
+    if atom.shape == "relaxation":
+        return 0.67
     return 0.4 * atom.width if atom.shape == "ramp" else 0.5 * atom.width
 
 
@@ -62,6 +64,8 @@ def _against_trend(curve: Curve, explanation: Explanation, which: int) -> bool:
         if k != which and other.shape != "spike":
             rest = rest + values[k] * column(curve.x, other)
     half = max(_half_width(atom) / 0.8, 0.05)
+    if atom.middle - half < curve.x[0] + 0.2 or atom.middle + half > curve.x[-1] - 0.2:
+        return False
     ends = np.interp([atom.middle - half, atom.middle + half], curve.x, rest)
     trend = float(ends[1] - ends[0])
     net = trend + float(values[which])
@@ -74,6 +78,8 @@ def _name(curve: Curve, explanation: Explanation, which: int) -> str:
         if _against_trend(curve, explanation, which):
             return "plateau"
         return "transition" if 2 * _half_width(atom) < TRANSITION_WIDTH else "gradual"
+    if atom.shape in ("relaxation", "wide") and _against_trend(curve, explanation, which):
+        return "plateau"
     return {"bump": "bump", "hinge": "kink", "spike": "spike"}.get(atom.shape, "gradual")
 
 
@@ -83,6 +89,8 @@ def _single(curve: Curve, explanation: Explanation, which: int) -> Found:
     kind = _name(curve, explanation, which)
     low, high = location_interval(curve, list(explanation.atoms), which, explanation.fit)
     half, middle, size = _half_width(atom), atom.middle, float(values[which])
+    if atom.shape == "relaxation":
+        middle -= 0.16  # tau is where 63 % are done; half are done at tau ln 2
     error, sign = float(errors[which]), int(np.sign(size))
     if kind == "spike":
         first, last = int(atom.middle), int(atom.middle + round(atom.width)) - 1
@@ -141,8 +149,8 @@ def _material(curve: Curve, explanation: Explanation, found: Found) -> bool:
 
 def name_events(curve: Curve, explanation: Explanation) -> list[Found]:
     """Typed events of an explained curve, in order of place; gradual changes and immaterial ones are left out."""
-    found = [_single(curve, explanation, k) for k, a in enumerate(explanation.atoms) if a.is_event]
-    found = [f for f in found if f.kind != "gradual" and _material(curve, explanation, f)]
+    found = [_single(curve, explanation, k) for k, a in enumerate(explanation.atoms)]
+    found = [f for f in found if f.worth >= LEAST and f.kind != "gradual" and _material(curve, explanation, f)]
     merged = True
     while merged:
         merged = False

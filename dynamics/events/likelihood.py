@@ -18,6 +18,10 @@ Array = NDArray[np.float64]
 
 NULL_COST = 3.0  # each column of the null beyond the constant costs as much as BIC would charge on a short curve
 NOISE_COST = 1.0
+# Independent noise above this many standard errors pays, up to `DISBELIEF`: what training adds from checkpoint to
+# checkpoint is more often a wander than independent noise many times as large as was measured.
+BELIEVED = 2.2
+DISBELIEF = 12.0
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Curve:
     y: Array
     scale: Array | None
     floor: float
+    expected: float  # typical reported standard error in the same unit; NaN where none is reported
     noise: NoiseSet
     null: Array
     null_sets: tuple[tuple[int, ...], ...]
@@ -54,10 +59,10 @@ class Fit:
     scores: Array  # [noise, null]
 
 
-def make_curve(x: Array, y: Array, scale: Array | None, floor: float) -> Curve:
+def make_curve(x: Array, y: Array, scale: Array | None, floor: float, expected: float = np.nan) -> Curve:
     """Attach the grid's noise models and null means to a curve."""
     null, sets = null_means(x)
-    return Curve(x, y, scale, floor, noise_models(x, scale), null, sets)
+    return Curve(x, y, scale, floor, expected, noise_models(x, scale), null, sets)
 
 
 def _grams(curve: Curve, table: Array) -> Array:
@@ -93,7 +98,11 @@ def score_of(rss: Array, log_det: Array | float, curve: Curve) -> Array:
     """Twice the profile log-likelihood, with the noise sd never below the floor."""
     n = curve.size
     sigma2 = np.maximum(rss / n, curve.floor**2)
-    return -degrees(n) * (np.log(sigma2) + rss / (n * sigma2)) - log_det
+    score = -degrees(n) * (np.log(sigma2) + rss / (n * sigma2)) - log_det
+    if not curve.expected > 0:
+        return score
+    excess = 0.5 * np.log(sigma2) - np.log(max(curve.expected, curve.floor)) - np.log(BELIEVED)
+    return score - np.minimum((np.maximum(excess, 0.0) / 0.35) ** 2, DISBELIEF)
 
 
 def evaluate(curve: Curve, events: Array) -> Fit:

@@ -22,7 +22,7 @@ NULL_EXPONENTS = (0.1, 0.2, 0.35, 0.6)
 STRENGTHS = {
     "ar": (1.0, 6.0),
     "walk_x": (1.0, 6.0, 36.0, 216.0),
-    "walk_index": (1.0, 6.0, 36.0, 216.0),
+    "walk_index": (1.0, 6.0, 36.0, 216.0, 1296.0),
     "slow": (1.0, 10.0, 100.0, 1000.0),
 }
 
@@ -50,7 +50,7 @@ def _kernels(x: Array) -> dict[str, Array]:
     index = np.arange(n)
     lag = np.abs(index[:, None] - index[None, :])
     travelled = x - x[0]
-    walk_x = np.minimum(travelled[:, None], travelled[None, :]) / max(travelled[-1], 1e-9)
+    walk_x = np.minimum(travelled[:, None], travelled[None, :]) / max(x[-1] - x[1], 1e-9)
     walk_index = np.minimum(index[:, None], index[None, :]) / max(n - 1, 1)
     slow = np.exp(-0.5 * ((x[:, None] - x[None, :]) / SLOW_LENGTH) ** 2)
     return {"ar": 0.7**lag, "walk_x": walk_x, "walk_index": walk_index, "slow": slow}

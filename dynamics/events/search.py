@@ -12,24 +12,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamics.events.likelihood import Curve, Fit, evaluate, gains
-from dynamics.events.shapes import GROUPS, Atom, Dictionary, column, columns
+from dynamics.events.shapes import GROUPS, Atom, Dictionary, column, columns, complete
 
 Array = NDArray[np.float64]
 
 ADD = 12.0  # gain in score below which the search stops
-KEEP = 20.0  # gain in score that an event must be worth in the end
+# Gain in score that an event must be worth in the end. Walks look like bumps more often than like steps.
+KEEP = {"logistic": 22.0, "late_tail": 22.0, "early_tail": 22.0, "ramp": 20.0, "hinge": 22.0, "bump": 28.0, "spike": 30.0}
+LEAST = min(KEEP.values())
 KEEP_GRADUAL = 6.0
-MARGIN_GRADUAL = 5.0  # what an event must gain over the best gradual shape in its place
+# What an event must gain over the best gradual shape in its place.
+MARGIN = {"bump": 5.0, "hinge": -2.0, "ramp": 1.0}
+MARGIN_LEVEL = 4.0
+# Shapes with a place and a width must beat those with a place alone by this much.
+COST = {"hinge": 0.0, "spike": 0.0}
+COST_WIDTH = 3.0
 MAX_ATOMS = 6
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a curve was found to be made of. `worth[k]` is the score lost when atom k is left out."""
+    """What a curve was found to be made of. 
+
+    `worth[k]` is the score lost when atom k is left out, `margin[k]` when a gradual shape takes its place.
+    """
 
     atoms: tuple[Atom, ...]
     fit: Fit
     worth: tuple[float, ...]
+    margin: tuple[float, ...]
     null_score: float
 
 
@@ -65,8 +76,13 @@ def _neighbours(atom: Atom, reach: float, x: Array) -> tuple[Array, Array]:
         width = np.clip(width, 1.1, 2.5)
     else:
         width = np.full(1, atom.width)
-    mm, ww = np.meshgrid(np.clip(middle, x[1], x[-2]) if atom.is_event else middle, width)
-    return mm.ravel(), ww.ravel()
+    mm, ww = (a.ravel() for a in np.meshgrid(middle, width))
+    if atom.is_event:
+        ok = complete(x, mm, ww)
+        if not ok.any():
+            return np.array([atom.middle]), np.array([atom.width])
+        mm, ww = mm[ok], ww[ok]
+    return mm, ww
 
 
 def refine(curve: Curve, atoms: list[Atom], which: int, fit: Fit) -> Atom:
@@ -99,7 +115,7 @@ def _grow(curve: Curve, dictionary: Dictionary, weighed: Array) -> tuple[list[At
     atoms: list[Atom] = []
     fit = evaluate(curve, event_columns(curve, atoms))
     while len(atoms) < MAX_ATOMS:
-        total = _totals(curve, weighed, event_columns(curve, atoms), fit)
+        total = _totals(curve, weighed, event_columns(curve, atoms), fit, np.inf if not atoms else 30.0)
         options = []
         for k in _leaders(total, dictionary, fit.score):
             trial = [*atoms, dictionary.atoms[k]]
@@ -109,43 +125,90 @@ def _grow(curve: Curve, dictionary: Dictionary, weighed: Array) -> tuple[list[At
         options = [o for o in options if o[0].score > fit.score + (ADD if o[1][-1].is_event else KEEP_GRADUAL)]
         if not options:
             break
-        fit, atoms = max(options, key=lambda o: o[0].score - (0.0 if o[1][-1].is_event else -2.0))
+        fit, atoms = max(options, key=lambda o: o[0].score - COST.get(o[1][-1].shape, COST_WIDTH))
         for which in range(len(atoms) - 1):
             atoms[which] = refine(curve, atoms, which, fit)
         fit = evaluate(curve, event_columns(curve, atoms))
+    return _split(curve, atoms, fit)
+
+
+def _split(curve: Curve, atoms: list[Atom], fit: Fit) -> tuple[list[Atom], Fit]:
+    """Try two level changes in the place of each wide shape: a greedy search covers a pair with one wide shape."""
+    for k in range(len(atoms)):
+        atom = atoms[k]
+        wide = 1.34 if atom.shape == "relaxation" else atom.width
+        if atom.shape in ("spike", "hinge", "bend", "power") or wide < 0.4 or len(atoms) >= MAX_ATOMS:
+            continue
+        half = 0.5 if atom.shape == "bump" else 0.35
+        pair = [Atom("logistic", atom.middle + side * half * wide, 0.25) for side in (-1, 1)]
+        if not complete(curve.x, np.array([p.middle for p in pair]), np.array([0.3, 0.3])).all():
+            continue
+        trial, here = _polish(curve, [*atoms[:k], pair[0], *atoms[k + 1 :], pair[1]])
+        if here.score > fit.score + 0.6 * ADD:
+            atoms, fit = trial, here
     return atoms, fit
 
 
-def worth_of(curve: Curve, atoms: list[Atom], which: int, fit: Fit, gradual: Array) -> float:
-    """Score lost without atom `which`; for an event, also not more than its margin over a gradual replacement.
+def _standing(
+    curve: Curve, atoms: list[Atom], which: int, fit: Fit, gradual: tuple[Array, list[Atom]]
+) -> tuple[float, float, Atom | None]:
+    """Score lost without atom `which`, its margin over the best gradual shape in its place, and that shape.
 
-    The margin is put on the same scale: a margin of `MARGIN_GRADUAL` counts as `KEEP`.
+    The margin is infinite for shapes that need no such comparison: spikes and gradual shapes themselves.
     """
-    rest = [a for k, a in enumerate(atoms) if k != which]
-    columns_ = event_columns(curve, rest)
-    without = evaluate(curve, columns_)
+    rest = event_columns(curve, [a for k, a in enumerate(atoms) if k != which])
+    without = evaluate(curve, rest)
     lost = fit.score - without.score
-    if not atoms[which].is_event or atoms[which].shape == "spike" or lost < KEEP:
-        return lost
-    replaced = float(np.max(_totals(curve, gradual, columns_, without, keep=40.0)))
-    margin = fit.score - max(replaced, without.score)
-    return min(lost, margin * KEEP / MARGIN_GRADUAL)
+    if not atoms[which].is_event or atoms[which].shape == "spike" or lost < LEAST or not gradual[1]:
+        return lost, np.inf, None
+    total = _totals(curve, gradual[0], rest, without, keep=40.0)
+    best = int(np.argmax(total))
+    return lost, fit.score - max(float(total[best]), without.score), gradual[1][best]
+
+
+def _polish(curve: Curve, atoms: list[Atom]) -> tuple[list[Atom], Fit]:
+    """Refit after a change of the set of atoms."""
+    fit = evaluate(curve, event_columns(curve, atoms))
+    atoms = list(atoms)
+    for k in range(len(atoms)):
+        atoms[k] = refine(curve, atoms, k, fit)
+    return atoms, evaluate(curve, event_columns(curve, atoms))
+
+
+def _share(atoms: list[Atom], fit: Fit, null_score: float) -> float:
+    """What each event is worth on average over the null with its own, wandering noise.
+
+    Left out one at a time, each looks indispensable once the others have let the noise model become white.
+    """
+    events = sum(a.is_event for a in atoms)
+    return (fit.score - null_score - KEEP_GRADUAL * (len(atoms) - events)) / max(events, 1)
 
 
 def explain(curve: Curve, dictionary: Dictionary) -> Explanation:
     """Find the atoms of a curve: grow, then drop the least worthy until each is worth keeping."""
     weighed = curve.weigh(dictionary.matrix)
-    gradual = weighed[:, ~dictionary.is_event]
+    names = [a for a in dictionary.atoms if not a.is_event]
+    gradual = (weighed[:, ~dictionary.is_event], names)
     null_score = evaluate(curve, event_columns(curve, [])).score
     atoms, fit = _grow(curve, dictionary, weighed)
     while atoms:
-        worth = [worth_of(curve, atoms, k, fit, gradual) for k in range(len(atoms))]
-        short = [w - (KEEP if a.is_event else KEEP_GRADUAL) for w, a in zip(worth, atoms, strict=True)]
+        standing = [_standing(curve, atoms, k, fit, gradual) for k in range(len(atoms))]
+        share = _share(atoms, fit, null_score)
+        worth = [min(s[0], share) if a.is_event else s[0] for s, a in zip(standing, atoms, strict=True)]
+        need = [KEEP.get(a.shape, KEEP_GRADUAL) for a in atoms]
+        short = [s[0] - n for s, n in zip(standing, need, strict=True)]
+        if share < LEAST:
+            short = [s - 1e3 if a.is_event else s for s, a in zip(short, atoms, strict=True)]
         weakest = int(np.argmin(short))
-        if short[weakest] >= 0:
-            return Explanation(tuple(atoms), fit, tuple(worth), null_score)
-        atoms = [a for k, a in enumerate(atoms) if k != weakest]
-        fit = evaluate(curve, event_columns(curve, atoms))
-        atoms = [refine(curve, atoms, k, fit) for k in range(len(atoms))]
-        fit = evaluate(curve, event_columns(curve, atoms))
-    return Explanation((), fit, (), null_score)
+        margin = [s[1] - MARGIN.get(a.shape, MARGIN_LEVEL) for s, a in zip(standing, atoms, strict=True)]
+        closest = int(np.argmin(margin))
+        if short[weakest] < 0:
+            atoms = [a for k, a in enumerate(atoms) if k != weakest]
+        elif margin[closest] < 0:
+            other = standing[closest][2]
+            atoms = [other if k == closest and other is not None else a for k, a in enumerate(atoms)]
+        else:
+            margins = tuple(s[1] for s in standing)
+            return Explanation(tuple(atoms), fit, tuple(worth), margins, null_score)
+        atoms, fit = _polish(curve, atoms)
+    return Explanation((), fit, (), (), null_score)

@@ -95,12 +95,19 @@ def _places(x: Array, spacing: float, support: int) -> Array:
     return np.arange(low + spacing / 2, high, spacing)
 
 
+def complete(x: Array, middle: Array, width: Array) -> NDArray[np.bool_]:
+    """Whether a change has mostly happened inside the grid: one that is still going on at its end has no level after."""
+    return (middle + 0.45 * width <= x[-1]) & (middle - 0.45 * width >= x[0] - 0.15)
+
+
 def _wanted(x: Array, support: int) -> list[tuple[str, Array, Array]]:
     """Shape, midpoints, widths of every family of candidates."""
     out: list[tuple[str, Array, Array]] = []
 
     def add(shape: str, spacing: float, width: float, keep: int = support) -> None:
         middle = _places(x, spacing, keep)
+        if shape in EVENT_SHAPES:
+            middle = middle[complete(x, middle, np.array(width))]
         out.append((shape, middle, np.full(len(middle), width)))
 
     # a change between two neighbouring checkpoints: its place inside the gap is not identified
