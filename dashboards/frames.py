@@ -13,6 +13,7 @@ import polars as pl
 from dashboards.theme import shorten
 from dynamics.store import SCHEMA, Store
 
+TABLES = ("series", "checkpoints", "metrics", "tasks", "measurements", "events", "runs")
 PLACE = ("layer", "head", "index", "label")
 CURVE = ("series", "metric", *PLACE)
 
@@ -34,9 +35,12 @@ class Frames:
     runs: pl.DataFrame
 
     def names(self, axes: str | None = None) -> list[str]:
-        """The metrics that have at least one number, or those of them with the given axes ("layer,head")."""
+        """The metrics that have at least one number, those with most events first; with `axes` only those that have
+        these axes ("layer,head", or "" for one number a checkpoint)."""
         measured = self.measurements.filter(pl.col("value").is_not_null())["metric"].unique().to_list()
-        return sorted(name for name in measured if axes is None or self.about(name).get("axes") == axes)
+        events = self.events["metric"].to_list()
+        kept = [name for name in measured if axes is None or (self.about(name).get("axes") or "") == axes]
+        return sorted(kept, key=lambda name: (-events.count(name), name))
 
     def about(self, metric: str) -> dict[str, Any]:
         """The metric's row: unit, bounds, axes, title, source."""
@@ -45,7 +49,8 @@ class Frames:
 
     def title(self, metric: str) -> str:
         """The metric's title, made readable from its name where the store gives none."""
-        return shorten(self.about(metric).get("title") or metric.replace("_", " "), 90)
+        title = shorten(self.about(metric).get("title") or metric.replace("_", " "), 90)
+        return title[:1].upper() + title[1:]
 
     def curves(self, *metrics: str) -> pl.DataFrame:
         """The measurements of these metrics."""
@@ -71,6 +76,14 @@ class Frames:
         events = self.events["series"].to_list()
         return sorted(named, key=lambda name: (-events.count(name), name))
 
+    def tokens_per_step(self) -> float | None:
+        """Tokens seen in one training step, where it is the same for all checkpoints of all series."""
+        rows = self.checkpoints.filter(pl.col("step") > 0)
+        ratios = (rows["tokens_seen"] / rows["step"]).to_list()
+        if not ratios or None in ratios or min(ratios) <= 0 or max(ratios) > 1.001 * min(ratios):
+            return None
+        return float(ratios[-1])
+
     def recipe(self) -> dict[str, Any]:
         """The recipe of the latest run that has one."""
         for text in self.runs.sort("started", nulls_last=False)["recipe"].reverse().to_list():
@@ -83,7 +96,16 @@ class Frames:
 def read_frames(folder: str | Path) -> Frames:
     """Read a run's store."""
     with Store(folder, read_only=True) as store:
-        return prepare({table: store.read(table) for table in SCHEMA})
+        tables = {table: store.read(table) for table in TABLES}
+        tables["measurements"] = _together(store, tables["measurements"])
+    return prepare(tables)
+
+
+def _together(store: Store, everything: pl.DataFrame) -> pl.DataFrame:
+    """The measurements that the latest run asked for; all of them where no run has said what it asked for."""
+    known = store.query("SELECT count(*) AS n FROM duckdb_views() WHERE view_name = 'curves'")["n"].item()
+    asked = store.read("curves") if known else everything
+    return everything if asked.is_empty() else asked.select(SCHEMA["measurements"].keys())
 
 
 def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
@@ -94,7 +116,11 @@ def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
         for name, frame in tables.items()
     }
     # Unequal sequences may come back in any order from the store: charts and sentences must not depend on it.
-    tokens = renamed["checkpoints"].select("series", "stage", "step", "tokens_seen").unique(("series", "stage", "step"))
+    tokens = (
+        renamed["checkpoints"]
+        .select("series", "stage", "step", "tokens_seen")
+        .unique(("series", "stage", "step"))
+    )
     measurements = _latest(renamed["measurements"]).join(
         tokens, on=("series", "stage", "step"), how="left", nulls_equal=True
     )
@@ -112,7 +138,9 @@ def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
 
 def _display_names(tables: dict[str, pl.DataFrame]) -> dict[str, str]:
     """Short, distinct names for series: a name of ten thousand letters is data too."""
-    names = pl.concat([tables[table]["series"] for table in ("series", "checkpoints", "measurements", "events")])
+    names = pl.concat(
+        [tables[table]["series"] for table in ("series", "checkpoints", "measurements", "events")]
+    )
     shown: dict[str, str] = {}
     for name in names.drop_nulls().unique(maintain_order=True).to_list():
         short = shorten(name)
@@ -124,7 +152,9 @@ def _latest(measurements: pl.DataFrame) -> pl.DataFrame:
     """One number for each curve and step: that of the newest definition, on the task that most numbers come from."""
     if measurements.is_empty():
         return measurements
-    newest = measurements.filter(pl.col("version").fill_null(0) == pl.col("version").fill_null(0).max().over("metric"))
+    newest = measurements.filter(
+        pl.col("version").fill_null(0) == pl.col("version").fill_null(0).max().over("metric")
+    )
     counted = newest.with_columns(pl.len().over("series", "metric", "task_hash").alias("_n"))
     ranked = counted.sort("_n", "task_hash", descending=True, nulls_last=True)
     chosen = ranked.filter(
@@ -145,7 +175,11 @@ def _with_gaps(measurements: pl.DataFrame, checkpoints: pl.DataFrame) -> pl.Data
 
 
 def _complete(events: pl.DataFrame) -> pl.DataFrame:
-    missing = [pl.lit(None, kind).alias(name) for name, kind in SCHEMA["events"].items() if name not in events.columns]
+    missing = [
+        pl.lit(None, kind).alias(name)
+        for name, kind in SCHEMA["events"].items()
+        if name not in events.columns
+    ]
     return events.with_columns(missing)
 
 

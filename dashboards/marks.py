@@ -11,6 +11,7 @@ import polars as pl
 from dashboards import theme
 from dashboards.frames import Frames, thin
 
+LINE = 13  # pixels between two lines of labels
 HOVER = ["series", "place", "step", "value", "stderr", "n"]
 
 
@@ -19,7 +20,9 @@ def clusters(events: pl.DataFrame) -> pl.DataFrame:
     middle, and how many curves take part.
     """
     bands: list[dict[str, Any]] = []
-    rows = events.filter(pl.col("lower").is_not_null() & pl.col("upper").is_not_null()).sort("series", "lower")
+    rows = events.filter(pl.col("lower").is_not_null() & pl.col("upper").is_not_null()).sort(
+        "series", "lower"
+    )
     for row in rows.iter_rows(named=True):
         first = row["lower"] if row["onset"] is None else row["onset"]
         last = row["upper"] if row["completion"] is None else row["completion"]
@@ -30,7 +33,11 @@ def clusters(events: pl.DataFrame) -> pl.DataFrame:
         else:
             bands.append({"series": row["series"], "first": first, "last": last, "lower": row["lower"],
                           "upper": row["upper"], "curves": 1})  # fmt: skip
-    columns = {"series": pl.String, **dict.fromkeys(("first", "last", "lower", "upper"), pl.Float64), "curves": pl.Int64}
+    columns = {
+        "series": pl.String,
+        **dict.fromkeys(("first", "last", "lower", "upper"), pl.Float64),
+        "curves": pl.Int64,
+    }
     return pl.DataFrame(bands, schema=columns)
 
 
@@ -97,8 +104,46 @@ def hover_points(base: alt.Chart, name: str, tooltips: list[alt.Tooltip]) -> alt
     )
 
 
-def end_labels(ends: pl.DataFrame, low: float, high: float, height: float) -> pl.DataFrame:
-    """Where to write each line's name beside its last value so that names do not cover each other."""
-    gap = (high - low) * 13 / max(height, 1)
-    places = theme.spread(ends["value"].to_list(), gap)
-    return ends.with_columns(pl.Series("at", places, dtype=pl.Float64))
+def line_names(frame: pl.DataFrame, names: list[str], domain: tuple[float, float]) -> list[alt.Chart]:
+    """Each line's name beside its last value, moved apart where names would cover each other."""
+    ends = frame.filter(pl.col("value").is_not_null()).sort("step").group_by("place").last().sort("place")
+    if ends.is_empty():
+        return []
+    gap = (domain[1] - domain[0]) * LINE / theme.HEIGHT
+    ends = ends.with_columns(pl.Series("at", theme.spread(ends["value"].to_list(), gap), dtype=pl.Float64))
+    text = alt.Chart(thin(ends, ("place", "at", "curve"))).mark_text(
+        align="left", dx=6, fontSize=11, fontWeight=600
+    )
+    colour = alt.Color("place:N", scale=alt.Scale(domain=names), legend=None)
+    return [text.encode(x=alt.value("width"), y=alt.Y("at:Q"), text="place:N", color=colour)]
+
+
+def series_panel(
+    frames: Frames, metrics: tuple[str, ...], *, width: int, height: int, **words: str | None
+) -> alt.LayerChart:
+    """One panel of metrics without axes, one line a series. `words` are its `title`, `y` title and `x` title."""
+    frame = thin(frames.curves(*metrics), ("series", "place", "curve", "step", "value", "stderr", "n"))
+    names = frames.series_names()
+    legend = alt.Legend(title=None, orient="top") if len(names) > 1 else None
+    colour = alt.Color("series:N", scale=alt.Scale(domain=names), legend=legend)
+    title = words.get("x", "training step")
+    x = theme.step_x(frames.steps(), title=title, labels=title is not None)
+    y = alt.Y(
+        "value:Q",
+        title=words.get("y"),
+        scale=alt.Scale(zero=False),
+        axis=alt.Axis(labelExpr=theme.NUMBER_LABEL),
+    )
+    marked = alt.condition(theme.CHOSEN, alt.value(4), alt.value(2))
+    lines = (
+        alt.Chart(frame)
+        .mark_line(clip=True)
+        .encode(x=x, y=y, color=colour, detail="curve:N", strokeWidth=marked)
+    )
+    named = words.get("title") or words.get("y") or metrics[0]
+    points = hover_points(
+        alt.Chart(frame).encode(x=x, y=y, color=colour), f"near_{metrics[0]}", tooltip(frame, named)
+    )
+    bands = event_bands(frames.events_of(*metrics), frames.steps())
+    panel = alt.layer(*bands, lines, points, *failures(frames)).properties(width=width, height=height)
+    return panel.properties(title=words["title"]) if words.get("title") else panel

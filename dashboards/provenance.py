@@ -38,7 +38,11 @@ def facts(frames: Frames) -> list[str]:
     """The run in one line: series, checkpoints, steps, numbers, date, device."""
     steps, numbers = frames.steps(), frames.measurements["value"].drop_nulls().len()
     failed, names = frames.failed().height, frames.series_names()
-    lines = [names[0] if len(names) == 1 else f"{len(names)} series: {', '.join(names[:4])}{' …' * (len(names) > 4)}"]
+    lines = [
+        names[0]
+        if len(names) == 1
+        else f"{len(names)} series: {', '.join(names[:4])}{' …' * (len(names) > 4)}"
+    ]
     asked = frames.checkpoints.height
     lines.append(f"{asked:,} checkpoints" + (f", {failed} of them failed" if failed else ""))
     if steps:
@@ -55,8 +59,14 @@ def facts(frames: Frames) -> list[str]:
 def gaps(frames: Frames) -> list[Gap]:
     """Checkpoints that failed or were skipped, and metrics without a number at checkpoints that did not."""
     found = [
-        Gap(row["series"], theme.step(row["step"]), f"{row['status']}: {row['note'] or 'no reason was recorded'}"[:600])
-        for row in frames.checkpoints.filter(pl.col("status").is_in(["failed", "skipped"])).iter_rows(named=True)
+        Gap(
+            row["series"],
+            theme.step(row["step"]),
+            f"{row['status']}: {row['note'] or 'no reason was recorded'}"[:600],
+        )
+        for row in frames.checkpoints.filter(pl.col("status").is_in(["failed", "skipped"])).iter_rows(
+            named=True
+        )
     ]
     holes = frames.measurements.filter(pl.col("value").is_null())
     holes = holes.join(frames.failed().select("series", "stage", "step"), on=("series", "stage", "step"), how="anti",
@@ -97,7 +107,9 @@ def _reproduce(frames: Frames) -> Block:
     rows = []
     for run in frames.runs.sort("started", nulls_last=False).iter_rows(named=True):
         versions = ", ".join(f"{name} {version}" for name, version in loads(run["versions"]).items())
-        rows.append([_cell(run[name]) for name in ("run_id", "started", "finished", "device", "dtype")] + [versions])
+        rows.append(
+            [_cell(run[name]) for name in ("run_id", "started", "finished", "device", "dtype")] + [versions]
+        )
     text = "" if not recipe else json.dumps(recipe, indent=2, ensure_ascii=False, default=str)
     note = (
         "The recipe above, carried out with these versions on checkpoints with the hashes below, gives these numbers: "
@@ -124,5 +136,7 @@ def _tasks(frames: Frames) -> Block:
 
 
 def _definitions(frames: Frames) -> Block:
-    shown = frames.metrics.select("metric", "version", "title", "unit", "axes", "source").sort("metric", "version")
+    shown = frames.metrics.select("metric", "version", "title", "unit", "axes", "source").sort(
+        "metric", "version"
+    )
     return Block("Metrics", ["metric", "version", "title", "unit", "axes", "source"], _cells(shown))

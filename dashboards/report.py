@@ -45,14 +45,20 @@ def write_report(folder: str | Path, *, title: str | None = None, pictures: bool
     if pictures:
         _write_figures(folder / "figures", figures, specs)
     _write_tables(folder, frames)
-    context = _context(frames, figures, specs, title or str(frames.recipe().get("title") or folder.resolve().name))
+    context = _context(
+        frames, figures, specs, title or str(frames.recipe().get("title") or folder.resolve().name)
+    )
     (folder / "report.md").write_text(_markdown().get_template("report.md").render(context), encoding="utf-8")
     page = folder / "report.html"
-    page.write_text(_html().get_template("report.html").render(context, **_scripts(specs)), encoding="utf-8")
+    page.write_text(
+        _html().get_template("report.html").render(context, **_scripts(frames, specs)), encoding="utf-8"
+    )
     return page
 
 
-def _context(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], title: str) -> dict[str, Any]:
+def _context(
+    frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], title: str
+) -> dict[str, Any]:
     summary, missing = summarise(frames), gaps(frames)
     shown = summary.findings[:MAX_FINDINGS]
     drawn = {metric for figure in figures for metric in figure.metrics}
@@ -79,8 +85,13 @@ def _context(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]],
     }  # fmt: skip
 
 
-def _scripts(specs: list[dict[str, Any]]) -> dict[str, str]:
-    payload = {"figures": specs, "light": theme.config(), "dark": theme.config(dark=True)}
+def _scripts(frames: Frames, specs: list[dict[str, Any]]) -> dict[str, str]:
+    payload = {
+        "figures": specs,
+        "light": theme.config(),
+        "dark": theme.config(dark=True),
+        "tokens": frames.tokens_per_step(),
+    }
     return {
         "specifications": inline_json(payload),
         "vega": vega_script(),
@@ -99,7 +110,9 @@ def _write_figures(folder: Path, figures: list[Figure], specs: list[dict[str, An
 
 def _write_tables(folder: Path, frames: Frames) -> None:
     frames.events.drop("place", "curve").write_csv(folder / "events.csv")
-    shown = frames.measurements.drop("place", "curve").filter(pl.col("run_id").is_not_null() | pl.col("value").is_not_null())
+    shown = frames.measurements.drop("place", "curve").filter(
+        pl.col("run_id").is_not_null() | pl.col("value").is_not_null()
+    )
     shown.write_parquet(folder / ARCHIVE)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from dashboards.frames import Frames
+from dashboards.order import order
 from dashboards.theme import interval, number, probability, step
 
 MAX_PLACES = 6
@@ -37,10 +38,18 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Headline:
+    """What a hurried reader takes away about one series."""
+
+    series: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Summary:
     """Everything that the first section of a report says."""
 
-    headlines: list[str]
+    headlines: list[Headline]
     findings: list[Finding]
     orders: list[str]
     absent: list[str]
@@ -98,7 +107,11 @@ def _where(frames: Frames, event: dict[str, Any], places: list[str]) -> str:
     rows = frames.curves(event["metric"]).filter(pl.col("series") == event["series"])
     total = rows["place"].n_unique()
     kind = "heads" if event["head"] is not None else "layers" if event["layer"] is not None else "curves"
-    listed = _join(places[:MAX_PLACES]) if len(places) <= MAX_PLACES else f"{', '.join(places[:MAX_PLACES])} and more"
+    listed = (
+        _join(places[:MAX_PLACES])
+        if len(places) <= MAX_PLACES
+        else f"{', '.join(places[:MAX_PLACES])} and more"
+    )
     return f" in {len(places)} of {total} {kind}: {listed}" if total > 1 else f" in {listed}"
 
 
@@ -118,7 +131,7 @@ def _doubt(group: pl.DataFrame) -> str:
     return "; ".join([*doubts, *(note[:300] for note in notes[:2])])
 
 
-def _headlines(frames: Frames, findings: list[Finding]) -> list[str]:
+def _headlines(frames: Frames, findings: list[Finding]) -> list[Headline]:
     lines = []
     for series in frames.series_names():
         found = [finding for finding in findings if finding.series == series]
@@ -126,12 +139,14 @@ def _headlines(frames: Frames, findings: list[Finding]) -> list[str]:
         steps, looked = rows["step"].n_unique(), rows["curve"].n_unique()
         where = f"{_count(looked, 'curve')} over {_count(steps, 'checkpoint')}"
         if not found:
-            lines.append(f"{series}: nothing emerged. No change was detected in {where}.")
+            lines.append(Headline(series, f"nothing emerged. No change was detected in {where}."))
             continue
         changed = frames.events.filter(pl.col("series") == series)["curve"].n_unique()
         metrics = list(dict.fromkeys(finding.metric for finding in found))
-        named = _join([frames.title(metric) for metric in metrics[:4]] + (["more"] if len(metrics) > 4 else []))
-        lines.append(f"{series}: {changed} of {where} changed abruptly, in {named}.")
+        named = _join(
+            [_lower(frames.title(metric)) for metric in metrics[:4]] + (["more"] if len(metrics) > 4 else [])
+        )
+        lines.append(Headline(series, f"{changed} of {where} changed abruptly, in {named}."))
     return lines
 
 
@@ -140,7 +155,9 @@ def _orders(frames: Frames, findings: list[Finding]) -> list[str]:
     lines: list[str] = []
     for series in frames.series_names():
         found = [finding.strongest for finding in findings if finding.series == series]
-        tiers = order([event for event in found if None not in (event["lower"], event["upper"])], frames.steps(series))
+        tiers = order(
+            [event for event in found if None not in (event["lower"], event["upper"])], frames.steps(series)
+        )
         named = [_tier(frames, tier) for tier in tiers]
         if len(named) > 1:
             lines.append(f"{series}: first {'; then '.join(named)}.")
@@ -149,27 +166,13 @@ def _orders(frames: Frames, findings: list[Finding]) -> list[str]:
     return lines
 
 
-def order(events: list[dict[str, Any]], steps: list[int]) -> list[list[dict[str, Any]]]:
-    """Events in groups, earliest first: a new group begins only where every earlier event came before it."""
-    tiers: list[list[dict[str, Any]]] = []
-    for event in sorted(events, key=lambda event: (event["lower"], event["upper"])):
-        if tiers and not all(comes_before(earlier, event, steps) for earlier in tiers[-1]):
-            tiers[-1].append(event)
-        else:
-            tiers.append([event])
-    return tiers
-
-
 def _tier(frames: Frames, tier: list[dict[str, Any]]) -> str:
     ends = interval(min(event["lower"] for event in tier), max(event["upper"] for event in tier))
-    named = _join([_label(frames, event) for event in tier[:MAX_PLACES]] + ["others"] * (len(tier) > MAX_PLACES))
+    named = _join(
+        [_label(frames, event) for event in tier[:MAX_PLACES]] + ["others"] * (len(tier) > MAX_PLACES)
+    )
     unordered = ", which the data do not order among themselves" if len(tier) > 1 else ""
     return f"{named} (steps {ends}){unordered}"
-
-
-def comes_before(first: dict[str, Any], second: dict[str, Any], steps: list[int]) -> bool:
-    """Whether a measured checkpoint lies between the end of one interval and the beginning of the other."""
-    return any(first["upper"] <= at <= second["lower"] for at in steps)
 
 
 def _absent(frames: Frames) -> list[str]:
@@ -189,13 +192,18 @@ def _absent(frames: Frames) -> list[str]:
 def _quiet(frames: Frames, rows: pl.DataFrame, metric: str) -> str:
     values = rows["value"].drop_nulls()
     low, high = values.min(), values.max()
-    return f"{frames.title(metric)} ({_count(rows['curve'].n_unique(), 'curve')}, values {number(low)} to {number(high)})"  # pyright: ignore[reportArgumentType]
+    return f"{_lower(frames.title(metric))} ({_count(rows['curve'].n_unique(), 'curve')}, values {number(low)} to {number(high)})"  # pyright: ignore[reportArgumentType]
 
 
 def _label(frames: Frames, event: dict[str, Any]) -> str:
     place = f" of {event['place']}" if event["place"] else ""
     verb = {"up": "the rise", "down": "the fall"}.get(event["direction"], "the change")
-    return f"{verb} of {frames.title(event['metric'])}{place}"
+    return f"{verb} of {_lower(frames.title(event['metric']))}{place}"
+
+
+def _lower(title: str) -> str:
+    """A title within a sentence; names such as `W_E` and `ICL` keep their capitals."""
+    return title if title[1:2].isupper() or title[1:2] == "_" else title[:1].lower() + title[1:]
 
 
 def _count(number_of: int, noun: str) -> str:

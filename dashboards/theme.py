@@ -7,6 +7,7 @@ so one specification serves both backgrounds.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,14 @@ FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Arial, sans-ser
 WIDTH = 800  # of a whole figure in pixels; the page scales it to the window
 HEIGHT = 260
 STEP_LABEL = "datum.value < 1000 ? format(datum.value, '.3~g') : format(datum.value, '.3~s')"
+# Whole powers of ten as such where plain digits would be long; Vega's own formats know only 1e-7.
+NUMBER_LABEL = (
+    "abs(datum.value) >= 1e-3 && abs(datum.value) < 1e5 || datum.value === 0 ? format(datum.value, ',.6~g') : "
+    "(abs(log(abs(datum.value)) / LN10 - round(log(abs(datum.value)) / LN10)) > 1e-9 ? format(datum.value, '.0e') : "
+    "(datum.value < 0 ? '−10' : '10') + (abs(datum.value) < 1 ? '⁻' : '') + "
+    "(abs(round(log(abs(datum.value)) / LN10)) >= 10 ? '¹' : '') + "
+    "['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][abs(round(log(abs(datum.value)) / LN10)) % 10])"
+)
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 _LIGHT = {
@@ -36,7 +45,12 @@ _DARK = {
 def config(*, dark: bool = False) -> dict[str, Any]:
     """The Vega-Lite configuration of one background."""
     colour: dict[str, Any] = _DARK if dark else _LIGHT
-    label = {"labelColor": colour["soft"], "titleColor": colour["soft"], "labelFontSize": 11, "titleFontSize": 11}
+    label = {
+        "labelColor": colour["soft"],
+        "titleColor": colour["soft"],
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+    }
     return {
         "font": FONT,
         "background": "transparent" if dark else "#ffffff",
@@ -79,21 +93,38 @@ def step_scale(steps: Sequence[float]) -> dict[str, float]:
     }
 
 
-def step_x(steps: Sequence[float], *, title: str | None = "training step", field: str = "step") -> alt.X:
+def step_x(
+    steps: Sequence[float], *, title: str | None = "training step", field: str = "step", labels: bool = True
+) -> alt.X:
     """The step axis: logarithmic, with step 0 shown. `from_step` and `to_step` narrow it from outside."""
     ends = step_scale(steps)
     scale = alt.Scale(
         type="symlog", constant=ends["constant"], nice=False, zero=False,
         domainMin=alt.ExprRef("from_step"), domainMax=alt.ExprRef("to_step"),
     )  # fmt: skip
-    axis = alt.Axis(values=step_ticks(ends["constant"], ends["last"]), labelExpr=STEP_LABEL, grid=False)
+    axis = alt.Axis(
+        values=step_ticks(ends["constant"], ends["last"]), labelExpr=STEP_LABEL, grid=False, labels=labels
+    )
     return alt.X(f"{field}:Q", title=title, scale=scale, axis=axis)
 
 
-def step_window(steps: Sequence[float]) -> list[alt.Parameter]:
-    """The two parameters that bound the step axis; the page sets them when a reader brushes the timeline."""
+# The curve that a reader has clicked on in the timeline; every chart shows it thicker.
+CHOSEN = "datum.curve === chosen"
+
+
+def parameters(steps: Sequence[float]) -> list[alt.Parameter]:
+    """What the page sets in every chart: the ends of the step axis (a brush) and the chosen curve (a click)."""
     ends = step_scale(steps)
-    return [alt.param(name="from_step", value=ends["first"]), alt.param(name="to_step", value=ends["last"])]
+    return [
+        alt.param(name="from_step", value=ends["first"]),
+        alt.param(name="to_step", value=ends["last"]),
+        alt.param(name="chosen", value=""),
+    ]
+
+
+def literal(value: object) -> str:
+    """A value as a constant in a Vega expression: JSON is one, so text in it cannot become code."""
+    return json.dumps(value, ensure_ascii=True)
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -20,14 +20,21 @@ Drawing = Any
 
 @dataclass(frozen=True)
 class Chart:
-    """A registered chart. `needs` are metrics that must be there; `axes` asks for one drawing per such metric."""
+    """A registered chart.
+
+    `needs` are metrics that must be there. `axes` asks for one drawing for every metric with such axes, or with
+    `together` for one drawing of all of them; a `fallback` leaves out those that a chart with `needs` draws.
+    """
 
     name: str
     title: str
     draw: Callable[..., Drawing]
     needs: tuple[str, ...] = ()
-    axes: str | None = None
+    also: tuple[str, ...] = ()  # drawn too where they are there
+    axes: tuple[str, ...] | None = None
     order: int = 50  # place in the report, small first
+    fallback: bool = False
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,22 +46,15 @@ class Figure:
     drawing: Drawing
     metrics: tuple[str, ...]
 
-    @property
-    def caption(self) -> str:
-        """What the chart says about itself."""
-        return str(self.drawing.to_dict(validate=False).get("description", ""))
-
 
 CHARTS: dict[str, Chart] = {}
 
 
-def chart(
-    title: str, *, needs: tuple[str, ...] = (), axes: str | None = None, order: int = 50
-) -> Callable[[Callable[..., Drawing]], Callable[..., Drawing]]:
-    """Register a function as a chart under its own name.
+def chart(title: str, **settings: Any) -> Callable[[Callable[..., Drawing]], Callable[..., Drawing]]:
+    """Register a function as a chart under its own name, with the settings of `Chart`.
 
-    With `axes`, the function takes `(frames, metric)` and is drawn for every metric with these axes; otherwise it
-    takes `(frames)`. It may return None when there is nothing to show.
+    The function takes `(frames)`; with `axes` it takes `(frames, metric)`, and with `together` `(frames, metrics)`.
+    It may return None when there is nothing to show.
     """
 
     def register(draw: Callable[..., Drawing]) -> Callable[..., Drawing]:
@@ -62,7 +62,7 @@ def chart(
         if name in CHARTS and CHARTS[name].draw.__module__ != draw.__module__:
             msg = f"two charts are named {name!r}: {CHARTS[name].draw.__module__} and {draw.__module__}; rename one"
             raise ValueError(msg)
-        CHARTS[name] = Chart(name, title, draw, needs, axes, order)
+        CHARTS[name] = Chart(name, title, draw, **settings)
         return draw
 
     return register
@@ -77,20 +77,38 @@ def load_charts() -> dict[str, Chart]:
 
 def draw_figures(frames: Frames) -> list[Figure]:
     """Every chart that this run has the metrics for."""
+    charts, present = load_charts(), set(frames.names())
+    drawn = {
+        name
+        for entry in charts.values()
+        if set(entry.needs) <= present
+        for name in (*entry.needs, *entry.also)
+    }
     figures: list[Figure] = []
-    present = set(frames.names())
-    for entry in load_charts().values():
-        if not set(entry.needs) <= present:
-            continue
-        if entry.axes is None:
-            drawing = entry.draw(frames)
-            found = [Figure(entry.name, entry.title, drawing, entry.needs)]
-        else:
-            metrics = frames.names(entry.axes)
-            found = [
-                Figure(f"{entry.name}_{metric}", f"{frames.title(metric)}: {entry.title}", entry.draw(frames, metric),
-                       (metric,))
-                for metric in metrics
-            ]  # fmt: skip
-        figures += [figure for figure in found if figure.drawing is not None]
-    return figures
+    for entry in charts.values():
+        if set(entry.needs) <= present:
+            figures += _draw(entry, frames, drawn)
+    return [figure for figure in figures if figure.drawing is not None]
+
+
+def _draw(entry: Chart, frames: Frames, drawn: set[str]) -> list[Figure]:
+    if entry.axes is None:
+        return [Figure(entry.name, entry.title, entry.draw(frames), _present(entry, frames))]
+    wanted = [
+        name for axes in entry.axes for name in frames.names(axes) if not (entry.fallback and name in drawn)
+    ]
+    if not wanted:
+        return []
+    if entry.together:
+        return [Figure(entry.name, entry.title, entry.draw(frames, tuple(wanted)), tuple(wanted))]
+    return [
+        Figure(
+            f"{entry.name}_{name}", f"{frames.title(name)}: {entry.title}", entry.draw(frames, name), (name,)
+        )
+        for name in wanted
+    ]
+
+
+def _present(entry: Chart, frames: Frames) -> tuple[str, ...]:
+    names = frames.names()
+    return tuple(name for name in (*entry.needs, *entry.also) if name in names)

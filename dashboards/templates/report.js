@@ -1,52 +1,135 @@
 "use strict";
-// Draws the figures, and lets the reader change step axis and shade for all of them at once.
+// Draws each figure when it comes near the window; step axis, shade, brush and click act on all of them at once.
 (() => {
-  const { figures, light, dark } = JSON.parse(document.getElementById("specifications").textContent);
+  const { figures, light, dark, tokens } = JSON.parse(document.getElementById("specifications").textContent);
   const root = document.documentElement;
-  const state = { shade: matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light", axis: "symlog" };
-  const views = [];
+  const places = [...document.querySelectorAll(".plot")];
+  const views = new Array(places.length).fill(null);
+  const state = {
+    shade: matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light", axis: "symlog",
+    window: null, chosen: "", generation: 0,
+  };
+  const STEPS = new Set(["step", "first", "last", "lower", "upper", "onset", "midpoint", "completion", "left", "right"]);
+
+  const walk = (node, visit) => {
+    if (Array.isArray(node)) { node.forEach((part) => walk(part, visit)); return; }
+    if (!node || typeof node !== "object") return;
+    visit(node);
+    for (const [name, part] of Object.entries(node)) if (name !== "datasets") walk(part, visit);
+  };
 
   // A symlog scale is only ever the step axis.
-  const walk = (node, visit) => {
-    if (Array.isArray(node)) node.forEach((part) => walk(part, visit));
-    else if (node && typeof node === "object") { visit(node); Object.values(node).forEach((part) => walk(part, visit)); }
-  };
-
-  const fitted = (original, room) => {
-    const spec = structuredClone(original);
-    const whole = (spec.usermeta && spec.usermeta.width) || 800;
-    const margin = 90; // axis labels and names beside the plot
-    const factor = Math.min(1.15, (room - margin) / whole);
-    if (spec.concat && factor < 0.75) { spec.columns = 1; }
-    const columns = spec.concat && factor < 0.75 ? (spec.usermeta.columns || 1) : 1;
-    const datasets = spec.datasets; delete spec.datasets;
+  const onAxis = (spec, kind) => {
+    if (kind === "symlog") return;
+    const ratio = kind === "tokens" ? tokens : 1;
     walk(spec, (node) => {
-      if (typeof node.width === "number" && (node.mark || node.layer)) node.width = Math.round(node.width * factor * columns);
-      if (node.type === "symlog" && state.axis === "linear") { node.type = "linear"; delete node.constant; }
-      if (state.axis === "linear" && node.axis && node.axis.labelExpr && node.scale && node.scale.type === "linear") delete node.axis.values;
+      if (node.scale && node.scale.type === "symlog") {
+        if (kind === "linear") { node.scale.type = "linear"; delete node.scale.constant; }
+        else node.scale.constant *= ratio;
+        if (node.axis) delete node.axis.values;
+        if (node.axis && kind === "tokens") node.axis.values = ticks(node.scale.constant);
+        if (kind === "tokens" && node.title) node.title = "tokens seen";
+      }
+      if (kind === "tokens" && Array.isArray(node.tooltip)) node.tooltip.forEach((hint) => {
+        if (STEPS.has(hint.field)) hint.title = (hint.title || hint.field) === "step" ? "tokens seen"
+          : hint.title && hint.title.includes("step") ? hint.title.replace("step", "tokens") : `${hint.title || hint.field} (tokens)`;
+      });
     });
-    spec.datasets = datasets;
-    return spec;
+    if (kind !== "tokens") return;
+    for (const parameter of spec.params || []) if (/_step$/.test(parameter.name)) parameter.value *= ratio;
+    for (const rows of Object.values(spec.datasets || {})) for (const row of rows) for (const name of STEPS)
+      if (typeof row[name] === "number") row[name] *= ratio;
   };
 
-  const draw = async () => {
-    root.dataset.shade = state.shade;
-    for (const place of document.querySelectorAll(".plot")) {
-      const index = Number(place.dataset.figure);
-      const config = { ...(state.shade === "dark" ? dark : light), background: "transparent" };
-      if (views[index]) views[index].finalize();
-      views[index] = await vegaEmbed(place, fitted(figures[index], place.clientWidth), {
-        config, renderer: "canvas", actions: { export: true, source: true, compiled: false, editor: false },
-      });
+  const ticks = (constant) => {
+    const values = [0];
+    for (let power = Math.floor(Math.log10(constant)); power < 16; power += 1) values.push(10 ** power, 3 * 10 ** power);
+    return values.filter((value) => value === 0 || value >= constant);
+  };
+
+  // Widths are designed for a desk; a narrow window gets narrower plots, and side-by-side ones below each other.
+  const fit = (spec, factor) => {
+    const columns = spec.usermeta.columns || 1;
+    const stacked = columns > 1 && factor < 0.7;
+    if (stacked) spec.columns = 1;
+    walk(spec, (node) => {
+      if (typeof node.width === "number" && (node.mark || node.layer)) {
+        node.width = Math.max(120, Math.round(node.width * factor * (stacked ? columns : 1)));
+      }
+    });
+  };
+
+  const embed = async (place, index, factor) => {
+    const spec = structuredClone(figures[index]);
+    onAxis(spec, state.axis);
+    fit(spec, factor);
+    const config = { ...(state.shade === "dark" ? dark : light), background: "transparent" };
+    const actions = { export: true, source: true, compiled: false, editor: false };
+    return vegaEmbed(place, spec, { config, actions, renderer: "canvas" });
+  };
+
+  const draw = async (index) => {
+    const place = places[index], room = place.clientWidth, generation = state.generation;
+    const designed = (figures[index].usermeta || {}).width || 800;
+    let factor = Math.min(1.1, (room - 60) / designed);
+    let result = await embed(place, index, factor);
+    const drawn = result.view.container().querySelector("canvas").clientWidth;
+    // Labels and legends take room that is known only once they are drawn: correct once.
+    if (drawn > room || (factor < 1.1 && drawn < room - 40)) {
+      const corrected = Math.min(1.1, factor + (room - drawn - 4) / designed);
+      if (Math.abs(corrected - factor) > 0.01 && corrected > 0.15) { result.finalize(); result = await embed(place, index, corrected); }
+    }
+    if (generation !== state.generation) { result.finalize(); return; }
+    views[index] = result;
+    listen(result.view);
+    apply(result.view);
+  };
+
+  const names = (view) => Object.keys(view.getState({ data: () => false, signals: () => true }).signals);
+  const listen = (view) => {
+    for (const name of names(view)) {
+      if (/^window_\d+$/.test(name)) view.addSignalListener(name, (_, value) => narrow(value.step || null, view));
+      if (/^pick_\d+$/.test(name)) view.addSignalListener(name, (_, value) => mark((value.curve || [""])[0]));
     }
   };
+  const apply = (view) => {
+    const known = new Set(names(view));
+    if (known.has("from_step") && ![...known].some((name) => /^window_\d+$/.test(name))) {
+      const spec = state.window || view.initialWindow || (view.initialWindow = [view.signal("from_step"), view.signal("to_step")]);
+      view.signal("from_step", spec[0]).signal("to_step", spec[1]);
+    }
+    if (known.has("chosen")) view.signal("chosen", state.chosen);
+    view.runAsync();
+  };
+  const every = () => views.forEach((result) => result && apply(result.view));
+  let waiting;
+  const narrow = (steps) => {
+    views.forEach((result) => { if (result && !result.view.initialWindow) result.view.initialWindow = [result.view.signal("from_step"), result.view.signal("to_step")]; });
+    state.window = steps && steps[1] > steps[0] ? steps : null;
+    clearTimeout(waiting);
+    waiting = setTimeout(every, 60);
+  };
+  const mark = (curve) => { state.chosen = state.chosen === curve ? "" : curve; every(); };
 
-  document.getElementById("shade").addEventListener("click", () => { state.shade = state.shade === "dark" ? "light" : "dark"; draw(); });
-  document.getElementById("axis").addEventListener("change", (event) => { state.axis = event.target.value; draw(); });
+  const observer = new IntersectionObserver((entries) => entries.forEach((entry) => {
+    if (entry.isIntersecting) { observer.unobserve(entry.target); draw(places.indexOf(entry.target)); }
+  }), { rootMargin: "600px" });
+  const redraw = () => {
+    root.dataset.shade = state.shade;
+    state.generation += 1;
+    views.forEach((result, index) => { if (result) { result.finalize(); views[index] = null; } });
+    places.forEach((place) => { place.style.minHeight = `${place.clientHeight}px`; observer.unobserve(place); observer.observe(place); });
+  };
+
+  document.getElementById("shade").addEventListener("click", () => { state.shade = state.shade === "dark" ? "light" : "dark"; redraw(); });
+  const axis = document.getElementById("axis");
+  if (!tokens) axis.querySelector("[value=tokens]").remove();
+  axis.addEventListener("change", () => { state.axis = axis.value; state.window = null; redraw(); });
   let room = document.body.clientWidth, timer;
   addEventListener("resize", () => {
     clearTimeout(timer);
-    timer = setTimeout(() => { if (document.body.clientWidth !== room) { room = document.body.clientWidth; draw(); } }, 200);
+    timer = setTimeout(() => { if (document.body.clientWidth !== room) { room = document.body.clientWidth; redraw(); } }, 200);
   });
-  draw();
+  addEventListener("beforeprint", () => places.forEach((_, index) => { if (!views[index]) draw(index); }));
+  redraw();
 })();

@@ -1,0 +1,25 @@
+"""Metrics with a layer, an index or a label and no picture of their own: every curve over training."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from dashboards.charts import Drawing, chart
+from dashboards.frames import Frames
+from dashboards.trajectories import trajectories
+
+
+@chart(
+    "every curve over training",
+    axes=("layer", "index", "label", "layer,index", "layer,label"),
+    order=60,
+    fallback=True,
+)
+def curve_trajectories(frames: Frames, metric: str) -> Drawing:
+    """One panel a series, one line a curve. A metric that never varies is a fact, not a curve: it is not drawn."""
+    spans = frames.curves(metric).group_by("curve").agg(pl.col("value").n_unique().alias("values"))
+    if spans.filter(pl.col("values") > 2).is_empty():
+        return None
+    return trajectories(
+        frames, metric, noun="layer" if frames.about(metric).get("axes") == "layer" else "curve"
+    )

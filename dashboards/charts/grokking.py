@@ -1,0 +1,116 @@
+"""The progress measures of grokking on one aligned step axis, with the three phases shaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from dashboards import theme
+from dashboards.charts import Drawing, chart
+from dashboards.frames import Frames, thin
+from dashboards.marks import failures, hover_points, tooltip
+from dashboards.phases import Phase, phases
+
+FLOOR = 1e-12  # a loss of exactly 0 has no logarithm
+# Each panel: y title, logarithmic or not, and the curves that belong in it where the store has them.
+PANELS: tuple[tuple[str, bool, tuple[tuple[str, str | None, str], ...]], ...] = (
+    ("loss (nats)", True, (("train_loss", None, "train"), ("test_loss", None, "test"))),
+    ("progress measures (nats)", True, (
+        ("restricted_loss", "all", "restricted, all pairs"), ("restricted_loss", "test", "restricted, test pairs"),
+        ("excluded_loss", None, "excluded, train pairs"))),
+    ("accuracy", False, (("train_accuracy", None, "train"), ("test_accuracy", None, "test"))),
+    ("Gini coefficient", False, (("gini_embedding", None, "W_E"), ("gini_output", None, "W_L"))),
+    ("sum of squared weights", False, (("sum_of_squared_weights", None, "all parameters"),)),
+)  # fmt: skip
+
+
+@chart("Grokking: progress measures and phases", needs=("train_loss", "test_loss"), order=8, also=(
+    "train_accuracy", "test_accuracy", "restricted_loss", "excluded_loss", "gini_embedding", "gini_output",
+    "sum_of_squared_weights"))  # fmt: skip
+def grokking(frames: Frames) -> Drawing:
+    """Panels below each other for each series: losses, restricted and excluded loss, accuracy, Gini, weights."""
+    names = [name for name in frames.series_names() if (frames.curves("test_loss")["series"] == name).any()]
+    found = [_series(frames, name, titled=len(names) > 1) for name in names]
+    told = [
+        sentence if len(names) == 1 else f"{name}: {sentence}"
+        for name, (_, sentence) in zip(names, found, strict=True)
+    ]
+    description = (
+        "Restricted loss keeps only the key frequencies of the logits and excluded loss removes them (Nanda et al. "
+        "2023); Gini coefficients are of the Fourier norms of the embedding W_E and of W_L = W_U W_out. "
+        f"{_key_frequencies(frames)}{' '.join(told)}"
+    )
+    drawing = alt.vconcat(*(panel for panels, _ in found for panel in panels), spacing=12)
+    drawing = drawing.resolve_scale(color="independent").add_params(*theme.parameters(frames.steps()))
+    return drawing.properties(description=description, usermeta={"width": theme.WIDTH - 150, "columns": 1})
+
+
+def _key_frequencies(frames: Frames) -> str:
+    rows = frames.curves("key_frequency").filter(pl.col("value") > 0.5)
+    keys = rows["index"].drop_nulls().unique().sort().to_list()
+    if not keys:
+        return ""
+    return f"Key frequencies: {', '.join(str(key) for key in keys)} ({frames.title('key_frequency')}). "
+
+
+def _series(frames: Frames, series: str, *, titled: bool) -> tuple[list[alt.LayerChart], str]:
+    shaded, sentence = phases(frames, series)
+    present = [(title, log, _rows(frames, series, curves)) for title, log, curves in PANELS]
+    present = [panel for panel in present if panel[2].height]
+    panels = []
+    for number, (title, log, rows) in enumerate(present):
+        place = {"first": number == 0, "last": number == len(present) - 1}
+        name = f"near_{frames.series_names().index(series)}_{number}"
+        panel = _panel(frames, rows, shaded, {"y": title, "log": log, "name": name, **place})
+        panels.append(panel.properties(title=series) if titled and number == 0 else panel)
+    return panels, sentence
+
+
+def _rows(frames: Frames, series: str, curves: tuple[tuple[str, str | None, str], ...]) -> pl.DataFrame:
+    parts = []
+    for metric, label, name in curves:
+        rows = frames.curves(metric).filter((pl.col("series") == series) & pl.col("index").is_null())
+        chosen = rows.filter(pl.col("label").eq_missing(label)) if rows["label"].drop_nulls().len() else rows
+        parts.append(chosen.with_columns(pl.lit(name).alias("measure")))
+    return pl.concat(parts)
+
+
+def _panel(frames: Frames, rows: pl.DataFrame, shaded: list[Phase], words: dict[str, Any]) -> alt.LayerChart:
+    value = pl.when(pl.col("value").is_not_null()).then(pl.max_horizontal("value", pl.lit(FLOOR)))
+    rows = rows.with_columns(value) if words["log"] else rows
+    frame = thin(rows, ("series", "measure", "place", "curve", "step", "value", "stderr", "n"))
+    x = theme.step_x(frames.steps(), title="training step" if words["last"] else None, labels=words["last"])
+    scale = alt.Scale(type="log") if words["log"] else alt.Scale(zero=True)
+    axis = alt.Axis(labelExpr=theme.NUMBER_LABEL, tickCount=5)
+    y = alt.Y("value:Q", title=words["y"], scale=scale, axis=axis)
+    names = rows["measure"].unique(maintain_order=True).to_list()
+    legend = alt.Legend(title=None, orient="right", symbolType="stroke")
+    colour = alt.Color("measure:N", scale=alt.Scale(domain=names), legend=legend)
+    marked = alt.condition(theme.CHOSEN, alt.value(4), alt.value(2))
+    base = alt.Chart(frame).encode(x=x, y=y, color=colour)
+    hints = [alt.Tooltip("measure:N"), *tooltip(frame.drop("place"), words["y"])]
+    layers = [
+        *_shading(shaded, frames.steps(), named=words["first"]),
+        base.mark_line(clip=True).encode(detail="curve:N", strokeWidth=marked),
+        hover_points(base, words["name"], hints),
+        *failures(frames, rows["series"][0]),
+    ]
+    return alt.layer(*layers).properties(width=theme.WIDTH - 150, height=120)
+
+
+def _shading(shaded: list[Phase], steps: list[int], *, named: bool) -> list[alt.Chart]:
+    if not shaded:
+        return []
+    rows = [{"phase": phase.name, "first": phase.first, "last": phase.last} for phase in shaded]
+    strength = alt.Opacity("phase:N", legend=None, scale=alt.Scale(
+        domain=[phase.name for phase in shaded], range=[0.05, 0.14, 0.24]))  # fmt: skip
+    base = alt.Chart(pl.DataFrame(rows)).encode(x=theme.step_x(steps, field="first"))
+    hints = ["phase:N", alt.Tooltip("first:Q", title="from step", format=",.0f"),
+             alt.Tooltip("last:Q", title="to step", format=",.0f")]  # fmt: skip
+    layers = [base.mark_rect(style="band", clip=True).encode(x2="last:Q", opacity=strength, tooltip=hints)]
+    if named:
+        text = base.mark_text(style="note", align="left", baseline="bottom", dx=2, dy=-3, fontStyle="italic")
+        layers.append(text.encode(text="phase:N", y=alt.value(0)))
+    return layers

@@ -1,0 +1,35 @@
+"""How loss changes along the context, over training: Olsson's two-dimensional view of in-context learning."""
+
+from __future__ import annotations
+
+import altair as alt
+import polars as pl
+
+from dashboards.charts import Drawing, chart
+from dashboards.frames import Frames
+from dashboards.maps import GRADIENT, binned, map_panels
+
+
+@chart("How loss falls along the context", needs=("loss_by_position",), order=31)
+def position_slope(frames: Frames) -> Drawing:
+    """One map a series: training step across, position up, and as colour d loss / d log position."""
+    cells = binned(frames.curves("loss_by_position"), frames)
+    order = ("series", "step")
+    middle = (pl.col("low") * pl.col("high")).sqrt().log()
+    slope = (pl.col("loss") - pl.col("loss").shift(1).over(order)) / (middle - middle.shift(1).over(order))
+    cells = (
+        cells.sort("series", "step", "low")
+        .with_columns(slope.alias("value"))
+        .filter(pl.col("value").is_not_null())
+    )
+    if cells.is_empty():
+        return None
+    reach = float(cells["value"].abs().quantile(0.98) or 1.0)
+    scale = alt.Scale(range="diverging", domain=[-reach, reach], clamp=True)
+    colour = alt.Color("value:Q", title="d loss / d ln position", scale=scale, legend=GRADIENT)
+    description = (
+        "Derivative of loss with respect to the logarithm of the position, between neighbouring bands of positions "
+        "(after Olsson et al. 2022): negative where later tokens are predicted better than earlier ones. Colours are "
+        "cut at the 98th percentile of the absolute value."
+    )
+    return map_panels(frames, cells, colour, "d loss / d ln position").properties(description=description)

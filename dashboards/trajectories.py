@@ -1,0 +1,149 @@
+"""Panels of curves, one a series: those with a detected change in colour and named, the others grey."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import altair as alt
+import polars as pl
+
+from dashboards import theme
+from dashboards.frames import Frames, thin
+from dashboards.marks import event_bands, failures, hover_points, line_names, tooltip
+
+MAX_LINES = 96  # of one panel; beyond it the curves without an event are drawn as a band of quantiles
+MAX_NAMED = 10
+COLUMNS = 2
+
+
+def trajectories(
+    frames: Frames, metric: str, *, noun: str, named: Sequence[str] | None = None
+) -> alt.TopLevelMixin:
+    """One panel a series, one line a curve. `named` are the places to colour; without it, those that have events."""
+    names = [name for name in frames.series_names() if (frames.curves(metric)["series"] == name).any()]
+    single = len(names) == 1
+    width = theme.WIDTH if single else (theme.WIDTH - 110) // COLUMNS
+    panels = [_panel(frames, metric, name, noun=noun, width=width, named=named) for name in names]
+    drawing = panels[0] if single else alt.concat(*panels, columns=COLUMNS, spacing=28)
+    shape = {"width": theme.WIDTH, "columns": 1 if single else COLUMNS}
+    return drawing.add_params(*theme.parameters(frames.steps())).properties(
+        description=_caption(frames, metric, noun=noun, named=named), usermeta=shape
+    )
+
+
+def _caption(frames: Frames, metric: str, *, noun: str, named: Sequence[str] | None) -> str:
+    sentences = [f"One line a {noun}."]
+    if named is None and frames.events_of(metric).filter(pl.col("place") != "").is_empty():
+        sentences.append(f"No {noun} has a detected change: all are grey.")
+    elif named is None:
+        sentences.append(f"Each {noun} with a detected change is coloured and named; the others are grey.")
+        sentences.append(
+            "Shaded: pale from the first onset to the last completion of these changes, darker where their midpoints "
+            "lie with 95 % confidence."
+        )
+    unit = frames.about(metric).get("unit")
+    if unit:
+        sentences.append(f"Unit: {theme.shorten(unit)}.")
+    most = (
+        frames.curves(metric)
+        .group_by("series")
+        .agg(pl.col("place").n_unique().alias("curves"))["curves"]
+        .max()
+    )
+    if isinstance(most, int) and most > MAX_LINES:
+        sentences.append(
+            f"A panel has up to {most:,} curves; {MAX_LINES} are drawn (those named, then those that move most), the "
+            "others as a band from their 5th to their 95th percentile. All of them are in measurements.parquet."
+        )
+    return " ".join(sentences)
+
+
+def _domain(frames: Frames, metric: str) -> tuple[float, float]:
+    """One y axis for all series. A bounded metric shows at least a fifth of its range: noise must look like noise."""
+    values, about = frames.curves(metric)["value"].drop_nulls().to_list(), frames.about(metric)
+    low, high = min([0.0, *values]), max(values, default=1.0)
+    lower, upper = about.get("lower"), about.get("upper")
+    if lower is not None and upper is not None:
+        high = max(high, lower + 0.2 * (upper - lower))
+    return low, high if high > low else low + 1.0
+
+
+def _changed(frames: Frames, metric: str, series: str) -> list[str]:
+    events = frames.events_of(metric).filter((pl.col("series") == series) & (pl.col("place") != ""))
+    size = (pl.col("after") - pl.col("before")).abs()
+    return events.sort(size, descending=True, nulls_last=True)["place"].unique(maintain_order=True).to_list()
+
+
+def _panel(
+    frames: Frames, metric: str, series: str, *, noun: str, width: int, named: Sequence[str] | None
+) -> alt.LayerChart:
+    rows = frames.curves(metric).filter(pl.col("series") == series)
+    changed = _changed(frames, metric, series)
+    coloured = list(changed if named is None else named)[:MAX_NAMED]
+    shown, rest = _limit(rows, coloured)
+    frame = thin(shown, ("series", "place", "curve", "step", "value", "stderr", "n"))
+    domain = _domain(frames, metric)
+    x = theme.step_x(frames.steps())
+    y = alt.Y(
+        "value:Q",
+        title=None,
+        scale=alt.Scale(domain=list(domain)),
+        axis=alt.Axis(labelExpr=theme.NUMBER_LABEL),
+    )
+    layers: list[alt.Chart] = event_bands(
+        frames.events_of(metric).filter(pl.col("series") == series), frames.steps()
+    )
+    if rest is not None:
+        layers.append(_rest_band(rest, x, y))
+    layers += _lines(frame, coloured, x, y)
+    layers += line_names(frame.filter(pl.col("place").is_in(coloured)), coloured, domain)
+    number = frames.series_names().index(series)
+    layers.append(
+        hover_points(
+            alt.Chart(frame).encode(x=x, y=y), f"near_{metric}_{number}", tooltip(frame, frames.title(metric))
+        )
+    )
+    layers += failures(frames, series)
+    found = (
+        f"{len(changed)} of {rows['place'].n_unique():,} {noun}s change" if changed else f"no {noun} changes"
+    )
+    title = alt.TitleParams(series, subtitle=found, subtitleFontSize=11)
+    return alt.layer(*layers).properties(width=width, height=theme.HEIGHT, title=title)
+
+
+def _lines(frame: pl.DataFrame, coloured: list[str], x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    quiet, loud = (
+        frame.filter(~pl.col("place").is_in(coloured)),
+        frame.filter(pl.col("place").is_in(coloured)),
+    )
+    marked = alt.condition(theme.CHOSEN, alt.value(3.5), alt.value(1))
+    lines = []
+    if quiet.height:
+        base = alt.Chart(quiet).mark_line(style="quiet", clip=True)
+        lines.append(base.encode(x=x, y=y, detail="curve:N", strokeWidth=marked))
+    if loud.height:
+        colour = alt.Color("place:N", scale=alt.Scale(domain=coloured), legend=None)
+        marked = alt.condition(theme.CHOSEN, alt.value(4), alt.value(2))
+        base = alt.Chart(loud).mark_line(clip=True)
+        lines.append(base.encode(x=x, y=y, detail="curve:N", color=colour, strokeWidth=marked))
+    return lines
+
+
+def _limit(rows: pl.DataFrame, first: list[str]) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """The curves to draw one by one; all the others, when there are too many, for a band."""
+    if rows["place"].n_unique() <= MAX_LINES:
+        return rows, None
+    spans = rows.group_by("place").agg((pl.col("value").max() - pl.col("value").min()).alias("span"))
+    widest = spans.sort("span", "place", descending=[True, False], nulls_last=True)["place"].to_list()
+    keep = pl.col("place").is_in([*first, *(place for place in widest if place not in first)][:MAX_LINES])
+    return rows.filter(keep), rows.filter(~keep)
+
+
+def _rest_band(rest: pl.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
+    band = rest.group_by("step").agg(
+        pl.col("value").quantile(0.05).alias("value"), pl.col("value").quantile(0.95).alias("top")
+    )
+    base = alt.Chart(thin(band.sort("step"), ("step", "value", "top"))).mark_area(
+        style="quiet", opacity=0.25, clip=True
+    )
+    return base.encode(x=x, y=y, y2="top:Q")
