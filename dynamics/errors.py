@@ -35,11 +35,11 @@ class StoreError(DynamicsError):
     """The run's database cannot be opened or written."""
 
 
-def unknown(kind: str, value: object, valid: Iterable[object], *, listed_by: str) -> UsageError:
+def unknown(value: object, valid: Iterable[object], *, kind: str, listed_by: str) -> UsageError:
     """The error for a name that is not known, with the nearest valid ones.
 
-    >>> print(unknown("metric", "prefix_maching", ["loss", "prefix_matching"], listed_by="dynamics list metrics"))
-    unknown metric 'prefix_maching'; did you mean 'prefix_matching'? 'dynamics list metrics' shows all 2
+    >>> print(unknown("prefix_maching", ["loss", "prefix_matching"], kind="metric", listed_by="list"))
+    unknown metric 'prefix_maching'; did you mean 'prefix_matching'? 'list' shows all 2
     """
     names = [str(name) for name in valid]
     close = difflib.get_close_matches(str(value), names, n=3, cutoff=0.5)

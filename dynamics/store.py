@@ -47,6 +47,7 @@ SCHEMA: dict[str, dict[str, Any]] = {
         "before": _REAL, "after": _REAL, "magnitude": _REAL, "sharpness": _REAL, "p_value": _REAL,
         "q_value": _REAL, "note": _TEXT,
     },
+    "plans": {"run_id": _TEXT, "series": _TEXT, "metric": _TEXT, "task_hash": _TEXT, "version": _INT},
     "runs": {
         "run_id": _TEXT, "started": _TIME, "finished": _TIME, "recipe": _TEXT, "versions": _TEXT, "device": _TEXT,
         "dtype": _TEXT, "host": _TEXT,
@@ -60,8 +61,23 @@ KEYS: dict[str, tuple[str, ...]] = {
     "metrics": ("metric", "version"),
     "tasks": ("task_hash",),
     "measurements": ("series", "stage", "step", "metric", "weights_sha", "task_hash", "version"),
+    "plans": ("run_id", "series", "metric"),
     "runs": ("run_id",),
 }
+
+# The store keeps numbers of other inputs, definitions and weights than the present ones. This view holds for each
+# metric those that the latest run asking for it asked for, at the weights that the checkpoints have now.
+CURVES = """
+CREATE OR REPLACE VIEW curves AS
+WITH latest AS (
+    SELECT plans.series, metric, task_hash, version FROM plans JOIN runs USING (run_id)
+    QUALIFY row_number() OVER (PARTITION BY plans.series, metric ORDER BY started DESC) = 1
+)
+SELECT m.*, c.tokens_seen
+FROM measurements m
+JOIN latest USING (series, metric, task_hash, version)
+JOIN checkpoints c USING (series, stage, step, weights_sha)
+"""
 
 _SQL_TYPES = {_TEXT: "VARCHAR", _INT: "BIGINT", _REAL: "DOUBLE", _TIME: "TIMESTAMP"}
 
@@ -87,6 +103,7 @@ class Store:
             for table, columns in SCHEMA.items():
                 fields = ", ".join(f'"{name}" {_SQL_TYPES[kind]}' for name, kind in columns.items())
                 self._db.execute(f"CREATE TABLE IF NOT EXISTS {table} ({fields})")
+            self._db.execute(CURVES)
 
     def __enter__(self) -> Store:
         return self
@@ -139,12 +156,16 @@ class Store:
         self._db.unregister("_rows")
 
     def read(self, table: str) -> pl.DataFrame:
-        """One table of the store as a frame, in step order where it has steps."""
-        if table not in SCHEMA:
-            msg = f"no table {table!r} in the store; it has {', '.join(SCHEMA)}"
+        """One table of the store as a frame, in step order where it has steps.
+
+        `curves` are the measurements that belong together: see `CURVES`.
+        """
+        columns = SCHEMA["measurements"] if table == "curves" else SCHEMA.get(table)
+        if columns is None:
+            msg = f"no table {table!r} in the store; it has curves, {', '.join(SCHEMA)}"
             raise UsageError(msg)
         order = [name for name in ("series", "metric", "layer", "head", "index", "label", "stage", "step")
-                 if name in SCHEMA[table]]  # fmt: skip
+                 if name in columns]  # fmt: skip
         clause = " ORDER BY " + ", ".join(f'"{name}"' for name in order) if order else ""
         return self.query(f"SELECT * FROM {table}{clause}")
 

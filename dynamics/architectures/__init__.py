@@ -1,0 +1,90 @@
+"""Where each model family keeps what metrics read. One file per family.
+
+A family file has `FAMILY`, the `model_type` of its configuration, and `SITES`: for each weight site a function from
+the module's parameters by name to the tensor in TransformerLens orientation. A file of tensor names (`names_*.py`)
+has `matches`, `config` and `convert` for checkpoints that come without a configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor
+from transformers import AutoConfig, PretrainedConfig
+
+from dynamics.checkpoint import Weights
+from dynamics.errors import CheckpointError, UsageError
+
+Convert = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How to build the module of a checkpoint, and the names its tensors have there."""
+
+    config: PretrainedConfig
+    convert: Convert | None = None  # None: transformers' own mapping of names applies
+
+
+def recognise(weights: Weights) -> Architecture:
+    """The architecture of a checkpoint, from its configuration or else from its tensors' names and shapes."""
+    if weights.config is not None:
+        return Architecture(_from_json(dict(weights.config)))
+    for names in _modules("names_"):
+        if names.matches(weights.tensors):
+            return Architecture(names.config(weights.tensors), names.convert)
+    shown = ", ".join(list(weights.tensors)[:4])
+    msg = (
+        f"no architecture is known for tensors {shown}, ... without a config.json; expected the names of "
+        f"{', '.join(module.__name__.rsplit('names_')[1] for module in _modules('names_'))}, or a config.json beside"
+    )
+    raise CheckpointError(msg)
+
+
+def weight_site(family: str, site: str, parameters: Mapping[str, Tensor]) -> Tensor:
+    """One weight site of a module, in TransformerLens orientation."""
+    sites: dict[str, Callable[[Mapping[str, Tensor]], Tensor]] = families().get(family, {})
+    if site not in sites:
+        able = [name for name, theirs in families().items() if site in theirs]
+        msg = f"site {site!r} is not mapped for model family {family!r}; it is for {', '.join(able)}"
+        raise UsageError(msg)
+    return sites[site](parameters)
+
+
+@cache
+def families() -> dict[str, dict[str, Any]]:
+    """The weight sites of every family that has a file here."""
+    return {module.FAMILY: module.SITES for module in _modules("") if hasattr(module, "FAMILY")}
+
+
+def numbered(parameters: Mapping[str, Tensor], pattern: str) -> list[Tensor]:
+    """The parameters whose name is the pattern with a layer's number in place of `{}`, in layer order."""
+    found = []
+    while (name := pattern.format(len(found))) in parameters:
+        found.append(parameters[name])
+    return found
+
+
+def _from_json(settings: dict[str, Any]) -> PretrainedConfig:
+    families()  # our own family announces itself to transformers when its file is imported
+    family = settings.pop("model_type", None)
+    if family is None:
+        msg = "config.json names no 'model_type'; expected the configuration that save_pretrained writes"
+        raise CheckpointError(msg)
+    try:
+        return AutoConfig.for_model(family, **settings)
+    except ValueError as error:
+        msg = f"model family {family!r} is unknown to the installed transformers, and remote code is not run"
+        raise CheckpointError(msg) from error
+
+
+@cache
+def _modules(prefix: str) -> tuple[ModuleType, ...]:
+    names = (module.name for module in iter_modules(__path__))
+    return tuple(import_module(f"{__name__}.{name}") for name in sorted(names) if name.startswith(prefix))

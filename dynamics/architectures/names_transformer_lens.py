@@ -1,0 +1,43 @@
+"""State dicts in TransformerLens' names: the grokking and toy-model runs that were saved from HookedTransformer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from dynamics.architectures.small_transformer import SmallTransformerConfig
+
+# Masks and placeholders that TransformerLens saves among the parameters.
+_BUFFERS = ("attn.mask", "attn.IGNORE", "rotary_sin", "rotary_cos")
+
+
+def matches(tensors: Mapping[str, Tensor]) -> bool:
+    """`W_O` has an axis for heads here; the papers' own code has it flat."""
+    w_o = tensors.get("blocks.0.attn.W_O")
+    return "embed.W_E" in tensors and "unembed.W_U" in tensors and w_o is not None and w_o.ndim == 3
+
+
+def config(tensors: Mapping[str, Tensor]) -> SmallTransformerConfig:
+    """Sizes from the shapes. ReLU is assumed: names and shapes do not tell the activation."""
+    heads, d_model, d_head = tensors["blocks.0.attn.W_Q"].shape
+    w_in = tensors.get("blocks.0.mlp.W_in")
+    return SmallTransformerConfig(
+        d_vocab=tensors["embed.W_E"].shape[0],
+        n_ctx=tensors["pos_embed.W_pos"].shape[0],
+        n_layers=sum(name.endswith(".attn.W_Q") for name in tensors),
+        n_heads=heads,
+        d_model=d_model,
+        d_head=d_head,
+        d_mlp=0 if w_in is None else w_in.shape[1],
+        activation="relu",
+        layer_norm="ln_final.w" in tensors,
+        attention_bias="blocks.0.attn.b_Q" in tensors,
+        mlp_bias="blocks.0.mlp.b_in" in tensors,
+        unembed_bias="unembed.b_U" in tensors,
+    )
+
+
+def convert(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors without the buffers."""
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith(_BUFFERS)}

@@ -1,0 +1,42 @@
+"""Carry out a recipe: every series measured, the events detected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dynamics.errors import UsageError
+from dynamics.recipe import Recipe, SeriesEntry
+from dynamics.run import Run
+from dynamics.sources import Series, open_series
+from dynamics.sweep import Settings, Watch, find_metric, measure
+
+
+def carry_out(
+    recipe: Recipe, *, out: str | Path, source: str | None = None, watch: Watch | None = None
+) -> Run:
+    """Measure every series of a recipe into one store and detect events across them. The report is another step."""
+    for name in recipe.metrics:
+        find_metric(name)
+    opened = [_open(recipe, entry, source) for entry in recipe.series]
+    names = [series.name for series in opened]
+    if len(set(names)) < len(names):
+        msg = f"recipe {recipe.name!r} has two series of one name among {', '.join(names)}; name each with 'name'"
+        raise UsageError(msg)
+    settings = Settings(recipe.tasks, recipe.device, recipe.dtype, recipe.model_dump(mode="json"))
+    for series in opened:
+        measure(series, recipe.metrics, out=out, settings=settings, watch=watch)
+    run = Run(out)
+    run.detect(fdr=recipe.events.fdr)
+    return run
+
+
+def _open(recipe: Recipe, entry: SeriesEntry, source: str | None) -> Series:
+    if source is not None and len(recipe.series) > 1:
+        msg = f"recipe {recipe.name!r} has {len(recipe.series)} series; '--source' can stand for one only"
+        raise UsageError(msg)
+    locator = source or entry.source
+    if locator is None:
+        msg = f"recipe {recipe.name!r} leaves its checkpoints to you; add '--source folder:PATH'"
+        raise UsageError(msg)
+    series = open_series(locator, steps=recipe.steps, name=entry.name)
+    return series.with_tokens(recipe.tokens_per_step) if recipe.tokens_per_step else series

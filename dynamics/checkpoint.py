@@ -1,0 +1,185 @@
+"""Checkpoints: what names one, the files that hold it, and how its weights are hashed and opened.
+
+Checkpoints come from strangers. Tensors are read from safetensors files or by torch's restricted unpickler, mapped
+into memory where the format allows; a file that would have to run code is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from dynamics.errors import CheckpointError, UnsafeCheckpoint
+
+SAFETENSORS_INDEX = "model.safetensors.index.json"
+TORCH_INDEX = "pytorch_model.bin.index.json"
+TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
+
+# Where training scripts put the state dict inside what they save.
+STATE_DICT_KEYS = ("model_state_dict", "state_dict", "model")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One point of a training history, as its source lists it."""
+
+    series: str
+    step: int
+    stage: str = ""
+    tokens_seen: int | None = None
+    revision: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.series} {self.stage + ' ' if self.stage else ''}step {self.step}"
+
+
+@dataclass(frozen=True)
+class Files:
+    """The local files of one checkpoint."""
+
+    weights: tuple[Path, ...]
+    config: Path | None = None
+    tokenizer: Path | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The opened weights of one checkpoint: tensors under the names of the file, and the hash of what was read."""
+
+    tensors: Mapping[str, Tensor]
+    sha: str
+    n_bytes: int
+    dtype: str
+    config: Mapping[str, Any] | None
+
+
+def open_weights(files: Files) -> Weights:
+    """Hash and open a checkpoint's weights.
+
+    Raises `UnsafeCheckpoint` for files that only unpickling arbitrary objects could open, and `CheckpointError` for
+    missing, truncated or foreign ones.
+    """
+    if not files.weights:
+        msg = "no weight file; expected *.safetensors or pytorch_model*.bin; download the checkpoint again"
+        raise CheckpointError(msg)
+    tensors: dict[str, Tensor] = {}
+    for path in files.weights:
+        tensors.update(_read(path))
+    if not tensors:
+        msg = f"{files.weights[0]} holds no tensors; expected a state dict, name -> tensor"
+        raise CheckpointError(msg)
+    return Weights(
+        tensors,
+        hash_files(files.weights),
+        sum(path.stat().st_size for path in files.weights),
+        ", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.is_floating_point()})),
+        read_json(files.config) if files.config else None,
+    )
+
+
+def hash_files(paths: tuple[Path, ...]) -> str:
+    """SHA-256 of a weight file, the hash that hubs publish; of the hashes of the shards where there are several."""
+    digests = []
+    for path in sorted(paths, key=lambda path: path.name):
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def files_in(folder: Path) -> Files:
+    """The files of a checkpoint saved as a folder; safetensors before torch files, never both."""
+    config, tokenizer = folder / "config.json", folder / "tokenizer.json"
+    return Files(
+        _weight_files(folder), config if config.exists() else None, tokenizer if tokenizer.exists() else None
+    )
+
+
+def _weight_files(folder: Path) -> tuple[Path, ...]:
+    for single, index in (("model.safetensors", SAFETENSORS_INDEX), ("pytorch_model.bin", TORCH_INDEX)):
+        if (folder / single).exists():
+            return (folder / single,)
+        if (folder / index).exists():
+            return _shards(folder, index)
+    others = [path for path in sorted(folder.glob("*")) if path.suffix in (".safetensors", *TORCH_SUFFIXES)]
+    # A trainer's folder also holds its optimizer and random state, which are no weights.
+    others = [path for path in others if not path.name.startswith(("optimizer", "scheduler", "rng_state", "training"))]
+    return tuple(others) if len(others) == 1 else ()
+
+
+def _shards(folder: Path, index: str) -> tuple[Path, ...]:
+    names = sorted(set(read_json(folder / index).get("weight_map", {}).values()))
+    for name in names:
+        if Path(name).name != name:
+            msg = f"{folder / index} points outside its folder, at {name!r}; expected plain file names"
+            raise UnsafeCheckpoint(msg)
+    missing = [name for name in names if not (folder / name).exists()]
+    if missing:
+        msg = f"{folder} lacks {len(missing)} of {len(names)} weight files, first {missing[0]!r}; download it again"
+        raise CheckpointError(msg)
+    return tuple(folder / name for name in names)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that comes with a checkpoint."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"cannot read {path}: {error}; expected JSON; download it again"
+        raise CheckpointError(msg) from error
+    if not isinstance(content, dict):
+        msg = f"{path} holds a JSON {type(content).__name__}; expected an object"
+        raise CheckpointError(msg)
+    return content
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            msg = f"cannot read {path}: {error}; the file is truncated or damaged: download or save it again"
+            raise CheckpointError(msg) from error
+    return _state_dict(_load_torch(path), path)
+
+
+def _load_torch(path: Path) -> object:
+    try:
+        with path.open("rb") as file:
+            is_zip = file.read(4) == b"PK\x03\x04"
+        # Only the zip format can be mapped; files from before torch 1.6 are read whole.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except Exception as error:  # the unpickler raises whatever the bytes lead it to
+        named = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+        if named:
+            msg = (
+                f"{path} is a pickle of whole Python objects ({named[1]}), and opening it would run a stranger's "
+                "code; nothing was run. Expected tensors only: save model.state_dict(), best as safetensors"
+            )
+            raise UnsafeCheckpoint(msg) from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        msg = f"cannot read {path}: {reason}; the file is truncated, damaged or no torch file: save it again"
+        raise CheckpointError(msg) from error
+
+
+def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
+    """The name -> tensor part of what a training script saved."""
+    if isinstance(content, Mapping):
+        inner = next((content[key] for key in STATE_DICT_KEYS if isinstance(content.get(key), Mapping)), content)
+        tensors = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
+        if len(tensors) == len(inner):
+            return tensors
+    msg = (
+        f"{path} holds {type(content).__name__}, not a state dict; expected name -> tensor, alone or under one of "
+        f"{', '.join(STATE_DICT_KEYS)}"
+    )
+    raise CheckpointError(msg)

@@ -1,0 +1,289 @@
+"""The command line. The only file that knows metrics, dynamics and dashboards alike.
+
+Heavy packages are imported inside the commands that need them, so that `--help` and errors come at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import polars as pl
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from dynamics.errors import DynamicsError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from dynamics.run import Run
+    from dynamics.sweep import Progress as SweepProgress
+    from dynamics.sweep import Watch
+
+DONE, SOME_FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Read a model's training history: when did an ability appear, how sure is that, what appeared with it.",
+)
+out_console, err_console = Console(highlight=False), Console(stderr=True, highlight=False)
+
+Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]
+Where = Annotated[str, typer.Argument(help="A series: folder:PATH.", show_default=False)]
+
+
+def main() -> None:
+    """Run a command. Errors that a user can mend end with one message and no trace."""
+    try:
+        app()
+    except UsageError as error:
+        _fail(error, BAD_USAGE)
+    except DynamicsError as error:
+        _fail(error, SOME_FAILED)
+    except KeyboardInterrupt:
+        err_console.print("stopped; what is stored stays, and the same command goes on from there")
+        sys.exit(INTERRUPTED)
+
+
+def _fail(error: DynamicsError, code: int) -> None:
+    err_console.print(f"error: {error}", markup=False, soft_wrap=True)
+    sys.exit(code)
+
+
+@app.command()
+def demo(out: Out = None) -> None:
+    """Train a small model and its one-layer control, measure their histories, write the report. No network."""
+    from dynamics.demo import make_series, recipe
+
+    out = out or Path("runs/demo")
+    with _bars() as bars:
+        folders = make_series(out / "checkpoints", lambda name, done, total: bars.update(f"train {name}", done, total))
+        run = _carry_out(recipe(folders), out, None, bars)
+    _finish(run)
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as runs/modular-addition.toml.", show_default=False)],
+    source: Annotated[str | None, typer.Option(help="Where the checkpoints are: folder:PATH.")] = None,
+    out: Out = None,
+) -> None:
+    """Carry out a recipe: measure, detect, report. A second run measures only what is missing."""
+    from dynamics.recipe import read_recipe
+
+    content = read_recipe(recipe)
+    with _bars() as bars:
+        finished = _carry_out(content, out or Path("runs") / content.name, source, bars)
+    _finish(finished)
+
+
+@app.command()
+def measure(
+    series: Where,
+    metrics: Annotated[str, typer.Option(help="Names, separated by commas.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the run.", show_default=False)],
+    steps: Annotated[str, typer.Option(help="all, log, log:40, every:5, 0,512,1000.., 1000..20000")] = "all",
+    text: Annotated[Path | None, typer.Option(help="A UTF-8 file for the task 'text'.")] = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> None:
+    """Measure metrics over a series into a store, and no more."""
+    from dynamics.recipe import Recipe, SeriesEntry
+
+    recipe = Recipe(
+        name="measure",
+        series=(SeriesEntry(source=series),),
+        steps=steps,
+        metrics=tuple(name.strip() for name in metrics.split(",") if name.strip()),
+        tasks={"text": {"path": str(text)}} if text else {},
+        device=device,
+        dtype=dtype,
+    )
+    with _bars() as bars:
+        finished = _carry_out(recipe, out, None, bars)
+    sys.exit(_say_failures(finished))
+
+
+@app.command()
+def detect(
+    folder: Folder,
+    metric: Annotated[list[str] | None, typer.Option(help="Only this metric; may be given again.")] = None,
+    fdr: Annotated[float, typer.Option(help="False-discovery rate over all curves.")] = 0.05,
+    min_size: Annotated[float | None, typer.Option(help="Smallest change to report, in the metric's unit.")] = None,
+) -> None:
+    """Find events in what is stored."""
+    from dynamics.run import Run
+
+    _print_table(Run(folder).detect(metric, fdr=fdr, min_size=min_size), f"events in {folder}")
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Write report.html, figures as PNG and SVG, events.csv and the measurements."""
+    from dashboards.report import write_report
+
+    typer.echo(str(write_report(folder)))
+
+
+@app.command()
+def query(
+    folder: Folder,
+    sql: Annotated[str, typer.Argument(help="SQL over series, checkpoints, curves, events ...", show_default=False)],
+) -> None:
+    """Ask the store in SQL: a table on a terminal, CSV in a pipe."""
+    from dynamics.run import Run
+
+    _print_table(Run(folder).query(sql), "")
+
+
+@app.command()
+def audit(series: Where) -> None:
+    """Say what is wrong with a history: checkpoints that are missing, unreadable or copies of others."""
+    from dynamics.audit import audit as audit_series
+    from dynamics.sources import open_series
+
+    opened = open_series(series)
+    with _bars() as bars:
+        total = len(opened.checkpoints)
+        done = iter(range(1, total + 1))
+        table = audit_series(opened, lambda _: bars.update(f"audit {opened.name}", next(done), total))
+    _print_table(table.with_columns(pl.col("weights_sha").str.slice(0, 12)), opened.name)
+    bad = table.filter(pl.col("problem") != "")
+    err_console.print(f"{len(table)} checkpoints, {len(bad)} with a problem")
+    sys.exit(SOME_FAILED if len(bad) else DONE)
+
+
+@app.command("list")
+def list_names(
+    what: Annotated[str, typer.Argument(help="series, sources, metrics, tasks or charts", show_default=False)],
+) -> None:
+    """Show what there is to choose from."""
+    tables = {"series": _series, "sources": _sources, "metrics": _metrics, "tasks": _tasks, "charts": _charts}
+    if what not in tables:
+        raise unknown(what, tables, kind="list", listed_by="dynamics list --help")
+    _print_table(tables[what](), "")
+
+
+def _carry_out(recipe: Any, out: Path, source: str | None, bars: _Bars) -> Run:
+    from dynamics.carry_out import carry_out
+
+    return carry_out(recipe, out=out, source=source, watch=_watching(bars))
+
+
+def _finish(run: Run) -> None:
+    from dashboards.frames import read_frames
+    from dashboards.report import write_report
+    from dashboards.summary import summarise
+
+    path = write_report(run.folder)
+    for sentence in summarise(read_frames(run.folder)).headlines:
+        typer.echo(sentence)
+    typer.echo(f"report: {path}")
+    sys.exit(_say_failures(run))
+
+
+def _say_failures(run: Run) -> int:
+    failed = run.failed()
+    if failed.is_empty():
+        return DONE
+    steps = ", ".join(f"{row['series']} step {row['step']}" for row in failed.head(5).iter_rows(named=True))
+    more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
+    typer.echo(f"{len(failed)} checkpoints failed: {steps}{more}; table 'checkpoints' says why", err=True)
+    return SOME_FAILED
+
+
+class _Bars:
+    """Progress bars on a terminal, plain lines in a pipe."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress, self.tasks, self.tenths = progress, {}, {}
+
+    def update(self, name: str, done: int, total: int) -> None:
+        if self.progress is None:
+            tenth = done * 10 // total
+            if self.tenths.get(name) != tenth:
+                self.tenths[name] = tenth
+                typer.echo(f"{name}: {done}/{total}", err=True)
+            return
+        if name not in self.tasks:
+            self.tasks[name] = self.progress.add_task(name, total=total)
+        self.progress.update(self.tasks[name], completed=done)
+
+    def say(self, text: str) -> None:
+        err_console.print(text, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _bars() -> Iterator[_Bars]:
+    if not err_console.is_terminal:
+        yield _Bars(None)
+        return
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=err_console) as progress:
+        yield _Bars(progress)
+
+
+def _watching(bars: _Bars) -> Watch:
+    def watch(event: SweepProgress) -> None:
+        bars.update(f"measure {event.checkpoint.series}", event.done, event.total)
+        if event.status == "failed":
+            bars.say(f"{event.checkpoint} failed: {event.note}")
+
+    return watch
+
+
+def _print_table(frame: pl.DataFrame, title: str) -> None:
+    if not out_console.is_terminal:
+        typer.echo(frame.write_csv(), nl=False)
+        return
+    table = Table(*frame.columns, title=title or None)
+    for row in frame.iter_rows():
+        table.add_row(*("" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+                        for value in row))  # fmt: skip
+    out_console.print(table, markup=False)
+
+
+def _series() -> pl.DataFrame:
+    from dynamics.sources import CATALOGUE
+
+    return pl.DataFrame(CATALOGUE, schema={"series": pl.String, "what": pl.String})
+
+
+def _sources() -> pl.DataFrame:
+    from dynamics.sources import KINDS
+
+    return pl.DataFrame({"source": [f"{kind}:" for kind in KINDS], "what": list(KINDS.values())})
+
+
+def _metrics() -> pl.DataFrame:
+    from metrics import METRICS
+
+    rows = [(m.name, m.title, m.task or "", ",".join(m.axes), m.unit, m.source) for m in METRICS.values()]
+    return pl.DataFrame(rows, schema=["metric", "title", "task", "axes", "unit", "source"], orient="row").sort("metric")
+
+
+def _tasks() -> pl.DataFrame:
+    from dynamics.tasks import task_files
+
+    rows = [
+        (name, (module.__doc__ or "").split("\n")[0], ", ".join(module.Settings.model_fields))
+        for name, module in task_files().items()
+    ]
+    return pl.DataFrame(rows, schema=["task", "what", "settings"], orient="row")
+
+
+def _charts() -> pl.DataFrame:
+    from dashboards.charts import load_charts
+
+    charts = load_charts().values()
+    return pl.DataFrame({"chart": [chart.name for chart in charts], "title": [chart.title for chart in charts]})

@@ -1,0 +1,231 @@
+"""One forward pass for each task: every metric of the task reads from it, and nothing is computed that none reads.
+
+The pass stops after the last layer's attention when no metric reads what comes later; only the positions that are
+read are unembedded, a few rows at a time, so that no tensor of [batch pos d_vocab] is made.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from dynamics import kernels
+from dynamics.errors import CheckpointError, UsageError
+from dynamics.model import SeriesModel, unembedding
+from dynamics.tasks import Task
+from metrics.attention import Attention
+from metrics.contract import SUFFIXES, Metric
+
+# Rows unembedded at once: 1,024 x 50k float32 logits are 200 MB; fewer rows would starve the matrix product.
+LOSS_ROWS = 1024
+
+# One metric's answers: for each layer (None where it has none), the values of every batch.
+Readings = dict[tuple[str, int | None], list[Tensor]]
+
+
+def measure_task(
+    model: SeriesModel, task: Task, metrics: Sequence[Metric], references: Mapping[str, Any]
+) -> dict[tuple[str, int | None], Tensor]:
+    """All metrics of one task from one pass over it.
+
+    `references` holds the sites of other checkpoints by their full name, such as `W_U_final`. Returns, by metric and
+    layer, [n_examples ...] for metrics with a value per example and the exact value for the others.
+    """
+    readings: Readings = defaultdict(list)
+    by_example = [metric for metric in metrics if metric.per_example]
+    exact = [metric for metric in metrics if not metric.per_example]
+    kept: dict[str, list[Tensor]] = defaultdict(list)
+    activations = {site for metric in exact for site in metric.sites() if site in ("logits", "token_loss")}
+    weights = {name: model.site(name) for name in _weight_sites(metrics)} | dict(references)
+    if by_example or activations:
+        for batch in task.batches(model.device):
+            for site, value in _pass(model, task, batch, by_example, activations, weights, readings).items():
+                kept[site].append(value)
+    whole = task.whole(model.device) | weights | {site: torch.cat(parts) for site, parts in kept.items()}
+    answers = {key: torch.cat(parts) for key, parts in readings.items()}
+    for metric in exact:
+        answers[metric.name, None] = metric.function(**{name: whole[name] for name in metric.reads})
+    return answers
+
+
+def measure_weights(
+    model: SeriesModel, metrics: Sequence[Metric], references: Mapping[str, Any]
+) -> dict[tuple[str, int | None], Tensor]:
+    """Metrics that read nothing but weights, and so need no pass."""
+    sites = {name: model.site(name) for name in _weight_sites(metrics)} | dict(references)
+    return {(m.name, None): m.function(**{name: sites[name] for name in m.reads}) for m in metrics}
+
+
+@torch.inference_mode()
+def _pass(
+    model: SeriesModel,
+    task: Task,
+    batch: dict[str, Any],
+    metrics: Sequence[Metric],
+    kept: set[str],
+    weights: Mapping[str, Any],
+    readings: Readings,
+) -> dict[str, Tensor]:
+    """Run the model on one batch; call the metrics of each site as it comes by; return the sites to keep."""
+    layered = [metric for metric in metrics if "attention" in metric.reads]
+    later = [metric for metric in metrics if "attention" not in metric.reads]
+    given = batch | dict(weights)
+
+    def on_attention(layer: int, attention: Attention) -> None:
+        for metric in layered:
+            sites = {name: attention if name == "attention" else given[name] for name in metric.reads}
+            readings[metric.name, layer].append(metric.function(**sites))
+        if layer == model.n_layers - 1 and not (later or kept):
+            raise _Enough
+
+    hidden = run(model.module, batch["tokens"], on_attention if layered else None)
+    if hidden is None:
+        return {}
+    wanted = {site for metric in later for site in metric.sites()} | kept
+    sites = _after(model.module, task, batch["tokens"], hidden, wanted)
+    for metric in later:
+        readings[metric.name, None].append(metric.function(**{name: (given | sites)[name] for name in metric.reads}))
+    return {site: sites[site] for site in kept}
+
+
+class _Enough(Exception):
+    """Everything that is read has been read."""
+
+
+def run(module: PreTrainedModel, tokens: Tensor, on_attention: kernels.OnAttention | None) -> Tensor | None:
+    """The residual stream that the unembedding reads, [batch pos d_model]; None if a listener stopped the pass."""
+    captured: list[Tensor] = []
+
+    def capture(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        captured.append(args[0])
+        raise _Enough
+
+    hook = unembedding(module).register_forward_pre_hook(capture)
+    try:
+        with _attention_kernel(module, kernels.NAME), kernels.listening(on_attention):
+            module(input_ids=tokens, use_cache=False)
+    except _Enough:
+        pass
+    finally:
+        hook.remove()
+    return captured[0] if captured else None
+
+
+@contextmanager
+def _attention_kernel(module: PreTrainedModel, name: str) -> Iterator[None]:
+    before = module.config._attn_implementation or "eager"
+    module.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        module.set_attn_implementation(before)
+
+
+def _after(
+    module: PreTrainedModel, task: Task, tokens: Tensor, hidden: Tensor, wanted: set[str]
+) -> dict[str, Any]:
+    """The sites that come after the last layer."""
+    sites: dict[str, Any] = {}
+    if "token_loss" in wanted:
+        sites["token_loss"] = _losses(module, hidden[:, :-1], tokens[:, 1:])
+    if "loss_at" in wanted:
+        sites["loss_at"] = _loss_at(module, tokens, hidden, sites.get("token_loss"))
+    if "logits" in wanted:
+        read = hidden if task.read_positions is None else hidden[:, list(task.read_positions)]
+        sites["logits"] = logits(module, read)
+    return sites
+
+
+def _loss_at(
+    module: PreTrainedModel, tokens: Tensor, hidden: Tensor, known: Tensor | None
+) -> Callable[[Sequence[int]], Tensor]:
+    """The loss of predicting the tokens at chosen positions, counted with the start token at 0."""
+
+    def loss_at(positions: Sequence[int]) -> Tensor:
+        chosen = torch.as_tensor(positions, device=hidden.device)
+        if known is not None:
+            return known[:, chosen - 1]
+        return _losses(module, hidden[:, chosen - 1], tokens[:, chosen])
+
+    return loss_at
+
+
+def _losses(module: PreTrainedModel, hidden: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy [batch pos] in float32, a few rows at a time."""
+    rows, wanted = hidden.flatten(0, 1), targets.flatten()
+    parts = [
+        cross_entropy(logits(module, rows[i : i + LOSS_ROWS]).float(), wanted[i : i + LOSS_ROWS], reduction="none")
+        for i in range(0, len(rows), LOSS_ROWS)
+    ]
+    return torch.cat(parts).unflatten(0, targets.shape)
+
+
+def logits(module: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """Unembed, with the soft cap of the architectures that have one."""
+    raw = unembedding(module)(hidden)
+    cap = getattr(module.config, "final_logit_softcapping", None)
+    return raw if cap is None else cap * torch.tanh(raw / cap)
+
+
+def _weight_sites(metrics: Sequence[Metric]) -> set[str]:
+    activations = ("attention", "token_loss", "loss_at", "logits")
+    return {site for metric in metrics for site in metric.sites() if site not in activations}
+
+
+def check_reads(metrics: Sequence[Metric], fields: Sequence[str]) -> None:
+    """Raise `UsageError` for a metric that reads what its task has not."""
+    for metric in metrics:
+        for name in metric.fields():
+            if name not in fields:
+                msg = f"metric {metric.name!r} reads {name!r}, which task {metric.task!r} has not; it has " \
+                      f"{', '.join(fields)}"  # fmt: skip
+                raise UsageError(msg)
+        if any(name.endswith(suffix) for name in metric.reads for suffix in SUFFIXES) and any(
+            site in ("attention", "token_loss", "loss_at", "logits")
+            for suffix in SUFFIXES for site in metric.sites(suffix)
+        ):  # fmt: skip
+            msg = f"metric {metric.name!r} reads an activation of another checkpoint; only weights can be referred to"
+            raise UsageError(msg)
+
+
+@torch.inference_mode()
+def check_model(model: SeriesModel, *, tolerance: float = 1e-4) -> None:
+    """Compare the fast readings with transformers' own on one small batch, and refuse to go on if they differ.
+
+    Attention patterns are compared with `output_attentions=True` under eager attention, and the logits that are
+    rebuilt from the last residual stream with the model's own.
+    """
+    module, d_vocab = model.module, int(model.config.vocab_size)
+    length = min(24, int(model.config.max_position_embeddings))
+    tokens = (torch.arange(2 * length, device=model.device).view(2, length) * 7919 + 13) % d_vocab
+    patterns: dict[int, Tensor] = {}
+    hidden = run(module, tokens, lambda layer, attention: patterns.update({layer: attention.pattern()}))
+    assert hidden is not None
+    rebuilt = logits(module, hidden)
+    with _attention_kernel(module, "eager"):
+        expected = module(input_ids=tokens, output_attentions=True, use_cache=False)
+    _compare("logits", rebuilt, expected.logits, tolerance)
+    if len(patterns) != model.n_layers:
+        msg = f"{len(patterns)} of {model.n_layers} layers of {model.config.model_type!r} gave their attention"
+        raise CheckpointError(msg)
+    for layer, theirs in enumerate(expected.attentions or ()):
+        _compare(f"attention of layer {layer}", patterns[layer], theirs[..., : tokens.shape[1]], tolerance)
+
+
+def _compare(what: str, ours: Tensor, theirs: Tensor, tolerance: float) -> None:
+    # Half precision rounds the two ways of computing apart by its own resolution.
+    bound = max(tolerance, 8 * torch.finfo(theirs.dtype).eps) * max(1.0, float(theirs.abs().max()))
+    worst = float((ours.float() - theirs.float()).abs().max())
+    if not worst <= bound:
+        msg = (
+            f"self-check failed: {what} differ from transformers' own by {worst:.2g}, more than {bound:.2g}; this "
+            "architecture is not measured correctly, so nothing was measured"
+        )
+        raise UsageError(msg)

@@ -1,0 +1,76 @@
+"""Recipes: the TOML file that says what a run does."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dynamics.errors import UsageError
+
+
+class Strict(BaseModel):
+    """Unknown names are refused, so that a misspelt setting is not silently left out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SeriesEntry(Strict):
+    """One training history of the run. `source` may be left to the command line where there is one series only."""
+
+    name: str | None = None
+    source: str | None = None
+
+
+class EventSettings(Strict):
+    """`fdr` is the false-discovery rate over all curves of a family."""
+
+    fdr: float = Field(default=0.05, gt=0, lt=1)
+
+
+class Recipe(Strict):
+    """What a run does: which histories, which steps, which metrics on which inputs."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    title: str = ""
+    description: str = ""
+    series: tuple[SeriesEntry, ...] = (SeriesEntry(),)
+    steps: str = "all"
+    metrics: tuple[str, ...]
+    tasks: dict[str, dict[str, Any]] = {}
+    tokens_per_step: int | None = Field(default=None, ge=1)
+    device: str = "cpu"
+    dtype: str = "float32"
+    events: EventSettings = EventSettings()
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Read a recipe. Paths in task settings are relative to the recipe's own folder.
+
+    Raises `UsageError` for a file that is missing, no TOML, or has a setting that is unknown or of the wrong kind.
+    """
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"cannot read recipe {str(path)!r}: {error}; expected a TOML file such as runs/modular-addition.toml"
+        raise UsageError(msg) from error
+    except tomllib.TOMLDecodeError as error:
+        msg = f"recipe {str(path)!r} is not TOML: {error}"
+        raise UsageError(msg) from error
+    try:
+        recipe = Recipe(**content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        msg = f"recipe {str(path)!r}, {where!r}: {first['msg']}; a recipe has {', '.join(Recipe.model_fields)}"
+        raise UsageError(msg) from error
+    return recipe.model_copy(update={"tasks": {k: _relative(v, path.parent) for k, v in recipe.tasks.items()}})
+
+
+def _relative(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if isinstance(settings.get("path"), str):
+        return settings | {"path": str(folder / Path(settings["path"]).expanduser())}
+    return settings

@@ -1,0 +1,78 @@
+"""A run: the folder with its store, and what can be asked of it. Loads without torch."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import polars as pl
+
+from dynamics.errors import UsageError
+from dynamics.events import detect
+from dynamics.store import Store
+
+
+class Run:
+    """One recipe carried out. Every answer is read from the store, so a run can be opened at any time."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def measurements(self) -> pl.DataFrame:
+        """All measurements, a row for each metric, step, layer, head, index and label."""
+        return self._read("curves")
+
+    def checkpoints(self) -> pl.DataFrame:
+        """All checkpoints with their status; the note says why one failed or has gaps."""
+        return self._read("checkpoints")
+
+    def failed(self) -> pl.DataFrame:
+        """The checkpoints that could not be measured, with the reason."""
+        return self.checkpoints().filter(pl.col("status") == "failed")
+
+    def events(self) -> pl.DataFrame:
+        """The events as last detected."""
+        return self._read("events")
+
+    def query(self, sql: str) -> pl.DataFrame:
+        """The answer to SQL over the tables of the store."""
+        with Store(self.folder, read_only=True) as store:
+            return store.query(sql)
+
+    def detect(
+        self, metrics: list[str] | None = None, *, fdr: float = 0.05, min_size: float | None = None
+    ) -> pl.DataFrame:
+        """Detect events in what is stored and keep them in the store.
+
+        By default every metric is examined but those along an index, such as the loss by position: these are maps,
+        whose rows are not curves of their own. Name such a metric to examine it too.
+        """
+        with Store(self.folder) as store:
+            known = store.read("metrics")
+            if metrics is None:
+                wanted = known.filter(~pl.col("axes").str.contains("index"))["metric"].unique().to_list()
+            else:
+                missing = sorted(set(metrics) - set(known["metric"]))
+                if missing:
+                    msg = f"{', '.join(missing)} not in {store.path}; it has {', '.join(sorted(set(known['metric'])))}"
+                    raise UsageError(msg)
+                wanted = metrics
+            frame = store.read("curves").filter(pl.col("metric").is_in(wanted))
+            events = detect(frame, metrics=known, fdr=fdr, min_size=min_size)
+            store.write_events(events)
+        return events
+
+    def report(self) -> Path:
+        """Write the report and its figures; the path of report.html.
+
+        Pictures are another package's work, which is built on this one and announces itself by an entry point.
+        """
+        writers = list(entry_points(group="dynamics.report"))
+        if not writers:
+            msg = "no report writer is installed; install this distribution with 'pip install .'"
+            raise UsageError(msg)
+        return writers[0].load()(self.folder)
+
+    def _read(self, table: str) -> pl.DataFrame:
+        with Store(self.folder, read_only=True) as store:
+            return store.read(table)

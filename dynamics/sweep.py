@@ -1,0 +1,276 @@
+"""Measure a series: plan what is missing, bring the next checkpoint while the present one is measured, append.
+
+A sweep can be stopped at any moment and started again: what is stored under the same weights, inputs and definition
+is not measured twice. A checkpoint that cannot be read or measured is recorded with its reason, and the sweep goes on.
+"""
+
+from __future__ import annotations
+
+import platform
+import socket
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+import torch
+
+from dynamics.checkpoint import Checkpoint, Files, read_json
+from dynamics.errors import CheckpointError, unknown
+from dynamics.forward import check_model, check_reads, measure_task, measure_weights
+from dynamics.model import SeriesModel
+from dynamics.prefetch import Opened, ahead, open_checkpoint
+from dynamics.readings import to_frame
+from dynamics.run import Run
+from dynamics.sources import Series
+from dynamics.store import Store, to_json
+from dynamics.tasks import Subject, Task, build_task, task_files
+from metrics import METRICS, Metric
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+# Below this many parameters, threads cost more than they bring.
+ONE_THREAD_BELOW = 5_000_000
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What just happened to one checkpoint."""
+
+    checkpoint: Checkpoint
+    done: int
+    total: int
+    status: Literal["measured", "stored", "failed"]
+    note: str = ""
+
+
+Watch = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure: the settings of tasks by name, where, and in which precision."""
+
+    tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    device: str = "cpu"
+    dtype: str = "float32"
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+def measure(
+    series: Series,
+    metrics: Sequence[str],
+    *,
+    out: str | Path,
+    settings: Settings | None = None,
+    watch: Watch | None = None,
+) -> Run:
+    """Measure the metrics at every checkpoint of a series into the store in folder `out`.
+
+    Raises `UsageError` for unknown names before anything is read. Checkpoints that fail are in `Run.failed`.
+    """
+    settings = settings or Settings()
+    chosen = [find_metric(name) for name in dict.fromkeys(metrics)]
+    if settings.dtype not in DTYPES:
+        raise unknown(settings.dtype, DTYPES, kind="dtype", listed_by="dynamics measure --help")
+    for name in settings.tasks:
+        if name not in task_files():
+            raise unknown(name, task_files(), kind="task", listed_by="dynamics list tasks")
+    for task in {metric.task for metric in chosen if metric.task}:
+        check_reads([m for m in chosen if m.task == task], task_files()[task].FIELDS)
+    with Store(out) as store:
+        _Sweep(series, chosen, settings, store).run(watch or (lambda _: None))
+    return Run(out)
+
+
+def find_metric(name: str) -> Metric:
+    """The metric of that name, or a `UsageError` with the nearest names."""
+    if name not in METRICS:
+        raise unknown(name, METRICS, kind="metric", listed_by="dynamics list metrics")
+    return METRICS[name]
+
+
+class _Sweep:
+    """One pass over a series."""
+
+    def __init__(self, series: Series, metrics: list[Metric], settings: Settings, store: Store) -> None:
+        self.series, self.metrics, self.settings, self.store = series, metrics, settings, store
+        self.run_id = uuid.uuid4().hex[:12]
+        self.done = 0
+
+    def run(self, watch: Watch) -> None:
+        started = datetime.now(UTC).replace(tzinfo=None)
+        self.watch = watch
+        with ahead(self.series) as opened:
+            anchor = self._anchor()
+            if anchor is None:
+                for checkpoint, future in opened:
+                    self._failed(checkpoint, future.exception() or CheckpointError("not read"))
+                return
+            self.model = SeriesModel(anchor.weights, device=self.settings.device, dtype=DTYPES[self.settings.dtype])
+            with _threads(self.model):
+                self._plan(anchor, started)
+                for checkpoint, future in opened:
+                    self._one(checkpoint, future)
+        finished = datetime.now(UTC).replace(tzinfo=None)
+        self.store.write(runs=[self._run_row(started) | {"finished": finished}])
+
+    def _anchor(self) -> Opened | None:
+        """The checkpoint that the model is built from: the last one if a metric refers to it, else the first good."""
+        if any("final" in metric.references for metric in self.metrics):
+            last = self.series.checkpoints[-1]
+            try:
+                return open_checkpoint(self.series, last)
+            except CheckpointError as error:
+                names = ", ".join(metric.name for metric in self.metrics if "final" in metric.references)
+                msg = f"the last checkpoint, {last}, cannot be read, and {names} refer to it: {error}"
+                raise CheckpointError(msg) from error
+        for checkpoint in self.series.checkpoints:
+            try:
+                return open_checkpoint(self.series, checkpoint)
+            except CheckpointError:
+                continue
+        return None
+
+    def _plan(self, anchor: Opened, started: datetime) -> None:
+        """Build the tasks, take the sites of the last checkpoint, and write down what this run is about to do."""
+        check_model(self.model)
+        subject = _subject(self.model, anchor.files)
+        names = sorted({metric.task for metric in self.metrics if metric.task})
+        self.tasks = {name: build_task(name, self.settings.tasks.get(name, {}), subject) for name in names}
+        final = {name for metric in self.metrics for name in metric.sites("_final")}
+        self.references = {f"{name}_final": _copy(self.model.site(name)) for name in final}
+        self.final_sha = anchor.weights.sha
+        asked = {metric.name: self._task_hash(metric) for metric in self.metrics}
+        self.store.write(
+            series=[{"series": self.series.name, "source": self.series.source, "seed": self.series.seed}
+                    | self.model.sizes()],
+            metrics=[_metric_row(metric) for metric in self.metrics],
+            tasks=[self._task_row(asked[m.name], self.tasks[m.task]) for m in self.metrics if m.task],
+            plans=[{"run_id": self.run_id, "series": self.series.name, "metric": metric.name,
+                    "task_hash": asked[metric.name], "version": metric.version} for metric in self.metrics],
+            runs=[self._run_row(started)],
+        )  # fmt: skip
+        columns = 'stage, step, metric, weights_sha, task_hash, version'
+        stored = self.store.query(
+            f"SELECT DISTINCT {columns} FROM measurements WHERE series = ?", [self.series.name]
+        )
+        self.stored = set(stored.rows())
+
+    def _one(self, checkpoint: Checkpoint, future: Future[Opened]) -> None:
+        try:
+            opened = future.result()
+            missing = [metric for metric in self.metrics if self._key(opened, metric) not in self.stored]
+            if not missing:
+                self._report(checkpoint, "stored")
+                return
+            self.model.load(opened.weights)
+            frame = self._measure(opened, missing)
+        except CheckpointError as error:
+            self._failed(checkpoint, error)
+            return
+        gaps = frame.filter(pl.col("value").is_null())["metric"].unique().sort().to_list()
+        note = "; ".join(f"{name} is undefined: {METRICS[name].undefined or 'not a number'}" for name in gaps)
+        row = _checkpoint_row(checkpoint, "measured", note) | {
+            "weights_sha": opened.weights.sha, "dtype": opened.weights.dtype, "bytes": opened.weights.n_bytes,
+        }  # fmt: skip
+        self.store.write(measurements=frame, checkpoints=[row])
+        self._report(checkpoint, "measured", note)
+
+    def _measure(self, opened: Opened, metrics: list[Metric]) -> pl.DataFrame:
+        frames = []
+        by_task: dict[str | None, list[Metric]] = defaultdict(list)
+        for metric in metrics:
+            by_task[metric.task].append(metric)
+        for name, group in by_task.items():
+            task = self.tasks[name] if name else None
+            answers = (
+                measure_task(self.model, task, group, self.references)
+                if task else measure_weights(self.model, group, self.references)
+            )  # fmt: skip
+            frames += [to_frame(METRICS[m], layer, values, task) for (m, layer), values in answers.items()]
+        checkpoint = opened.checkpoint
+        hashes = {metric.name: self._task_hash(metric) for metric in metrics}
+        return pl.concat(frames).with_columns(
+            series=pl.lit(checkpoint.series), stage=pl.lit(checkpoint.stage), step=pl.lit(checkpoint.step),
+            weights_sha=pl.lit(opened.weights.sha), run_id=pl.lit(self.run_id),
+            task_hash=pl.col("metric").replace_strict(hashes),
+        )  # fmt: skip
+
+    def _task_hash(self, metric: Metric) -> str:
+        """The inputs' hash; a checkpoint that the metric refers to is one of its inputs."""
+        own = self.tasks[metric.task].hash if metric.task else ""
+        return f"{own[:24]}+{self.final_sha[:24]}" if "final" in metric.references else own
+
+    def _key(self, opened: Opened, metric: Metric) -> tuple[Any, ...]:
+        checkpoint = opened.checkpoint
+        return (checkpoint.stage, checkpoint.step, metric.name, opened.weights.sha, self._task_hash(metric),
+                metric.version)  # fmt: skip
+
+    def _failed(self, checkpoint: Checkpoint, error: BaseException) -> None:
+        if not isinstance(error, CheckpointError):
+            raise error
+        self.store.write(checkpoints=[_checkpoint_row(checkpoint, "failed", str(error))])
+        self._report(checkpoint, "failed", str(error))
+
+    def _report(self, checkpoint: Checkpoint, status: Literal["measured", "stored", "failed"], note: str = "") -> None:
+        self.done += 1
+        self.watch(Progress(checkpoint, self.done, len(self.series.checkpoints), status, note))
+
+    def _task_row(self, task_hash: str, task: Task) -> dict[str, Any]:
+        return {"task": task.name, "task_hash": task_hash, "seed": task.seed, "n_examples": task.n_examples,
+                "settings": to_json(task.settings)}  # fmt: skip
+
+    def _run_row(self, started: datetime) -> dict[str, Any]:
+        packages = ("training-dynamics", "torch", "transformers", "safetensors", "polars", "duckdb")
+        versions = {"python": platform.python_version()} | {name: version(name) for name in packages}
+        return {
+            "run_id": self.run_id, "started": started, "recipe": to_json(self.settings.recipe),
+            "versions": to_json(versions), "device": self.settings.device, "dtype": self.settings.dtype,
+            "host": socket.gethostname(),
+        }  # fmt: skip
+
+
+def _subject(model: SeriesModel, files: Files) -> Subject:
+    sizes = model.sizes()
+    bos = getattr(model.config, "bos_token_id", None)
+    if bos is None and files.config is not None:
+        bos = read_json(files.config).get("eos_token_id")
+    return Subject(sizes["d_vocab"], sizes["n_ctx"], bos if isinstance(bos, int) else None, files.tokenizer)
+
+
+def _copy(site: Any) -> Any:
+    """A site that outlives the next swap of weights."""
+    return {k: v.clone() for k, v in site.items()} if isinstance(site, dict) else site.clone()
+
+
+@contextmanager
+def _threads(model: SeriesModel) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if model.device.type == "cpu" and model.sizes()["n_params"] < ONE_THREAD_BELOW:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _metric_row(metric: Metric) -> dict[str, Any]:
+    return {
+        "metric": metric.name, "version": metric.version, "unit": metric.unit, "lower": metric.lower,
+        "upper": metric.upper, "axes": ",".join(metric.axes), "title": metric.title, "source": metric.source,
+    }  # fmt: skip
+
+
+def _checkpoint_row(checkpoint: Checkpoint, status: str, note: str) -> dict[str, Any]:
+    return {
+        "series": checkpoint.series, "stage": checkpoint.stage, "step": checkpoint.step,
+        "tokens_seen": checkpoint.tokens_seen, "revision": checkpoint.revision, "status": status, "note": note,
+    }  # fmt: skip

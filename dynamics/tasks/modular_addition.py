@@ -1,0 +1,58 @@
+"""Modular addition: every pair (a, b), the '=' sign, and the number (a + b) mod p to answer."""
+
+from __future__ import annotations
+
+import random
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from dynamics.errors import UsageError
+from dynamics.tasks import Subject, Task, TaskSettings
+
+FIELDS = ("tokens", "answer", "train", "p")
+
+
+class Settings(TaskSettings):
+    """The modulus, and the split of 'Progress measures for grokking': `random.seed(split_seed)`, a shuffle of all
+    pairs in a-major order, and the first `train_share` of them. By default the modulus is the vocabulary less '='."""
+
+    p: int | None = Field(default=None, ge=3)
+    train_share: float = Field(default=0.3, gt=0, le=1)
+    split_seed: int = 0
+    split: Literal["shuffle"] = "shuffle"
+
+
+def build(settings: Settings, subject: Subject) -> Task:
+    """All p^2 pairs in a-major order; the answer is read at the last position."""
+    p = settings.p or subject.d_vocab - 1
+    if p + 1 > subject.d_vocab or subject.n_ctx < 3:
+        msg = f"modular addition with p = {p} needs {p + 1} tokens and 3 positions; the model has {subject.d_vocab} " \
+              f"and {subject.n_ctx}"  # fmt: skip
+        raise UsageError(msg)
+    number = torch.arange(p)
+    a, b = number.repeat_interleave(p), number.repeat(p)
+    fields = {
+        "tokens": torch.stack([a, b, torch.full_like(a, p)], 1),
+        "answer": (a + b) % p,
+        "train": training_pairs(p, settings.train_share, settings.split_seed),
+        "p": p,
+    }
+    shown = settings.model_dump() | {"p": p, "n_train": int(fields["train"].sum())}
+    return Task(
+        "modular_addition", fields, shown, settings.split_seed, exhaustive=True, read_positions=(2,)
+    )
+
+
+def training_pairs(p: int, share: float, seed: int) -> torch.Tensor:
+    """Which of the pairs, in a-major order, are trained on. The paper's shuffle, reproduced exactly.
+
+    >>> int(training_pairs(113, 0.3, 0).sum())
+    3830
+    """
+    order = list(range(p * p))
+    random.Random(seed).shuffle(order)  # the order in which the paper drew its split
+    train = torch.zeros(p * p, dtype=torch.bool)
+    train[order[: int(share * p * p)]] = True
+    return train

@@ -1,0 +1,156 @@
+"""What a metric is: a pure function whose parameter names say what it reads.
+
+    @metric(title="...", unit="nats", task="text", lower=0.0)
+    def loss(token_loss): ...
+
+The names that a metric may read are the sites below, the fields of its task (`tokens`, `period`, ...), and any site
+with the suffix `_final` (the same site at the last checkpoint of the series) or `_previous` (at the one before).
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+# Each site with what it holds. Activations come from one forward pass over the metric's task; weights are in
+# TransformerLens orientation. The list is closed, so that a misspelt parameter is an error and not a new site.
+ACTIVATION_SITES = {
+    "attention": "one layer's attention, a `metrics.attention.Attention`; the metric is called once a layer",
+    "token_loss": "[batch pos], the loss of predicting each token from those before it; entry i is token i + 1",
+    "loss_at": "callable: token positions -> their losses [batch n]; nothing else is unembedded",
+    "logits": "[batch pos d_vocab], at the positions that the task reads",
+}
+WEIGHT_SITES = {
+    "weights": "every parameter by name",
+    "W_E": "[d_vocab d_model], the token embedding",
+    "W_U": "[d_model d_vocab], the unembedding",
+    "W_out": "[n_layers d_mlp d_model], the output matrices of the MLPs",
+}
+SITES = ACTIVATION_SITES | WEIGHT_SITES
+SUFFIXES = ("_final", "_previous")
+AXES = ("layer", "head", "index", "label")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric and what the store needs to know of it.
+
+    `per_example`: the function returns one value for each example of the batch in its first dimension, and the store
+    keeps mean, standard error and count. Otherwise it sees the whole task at once and returns the exact value.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    title: str
+    unit: str
+    task: str | None
+    axes: tuple[str, ...]
+    lower: float | None
+    upper: float | None
+    source: str
+    version: int
+    per_example: bool
+    labels: tuple[str, ...]
+    first_index: int
+    undefined: str
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The names of the sites and task fields that the function takes."""
+        return tuple(inspect.signature(self.function).parameters)
+
+    @property
+    def references(self) -> frozenset[str]:
+        """Which other checkpoints it reads: any of "final" and "previous"."""
+        return frozenset(s[1:] for name in self.reads for s in SUFFIXES if name.endswith(s))
+
+    def sites(self, suffix: str = "") -> frozenset[str]:
+        """The sites it reads at this checkpoint, or with a suffix those at the reference checkpoint."""
+        names = (name.removesuffix(suffix) for name in self.reads if name.endswith(suffix))
+        return frozenset(name for name in names if name in SITES)
+
+    def fields(self) -> frozenset[str]:
+        """The fields of its task that it reads."""
+        return frozenset(name for name in self.reads if _without_suffix(name) not in SITES)
+
+
+_METRICS: dict[str, Metric] = {}
+METRICS: Mapping[str, Metric] = MappingProxyType(_METRICS)
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def metric(
+    *,
+    title: str,
+    unit: str,
+    source: str,
+    task: str | None = None,
+    axes: tuple[str, ...] = (),
+    lower: float | None = None,
+    upper: float | None = None,
+    version: int = 1,
+    per_example: bool = True,
+    labels: tuple[str, ...] = (),
+    first_index: int = 0,
+    undefined: str = "",
+) -> Callable[[Function], Function]:
+    """Register a function as the metric of its name; the function itself stays callable as it is.
+
+    `source` is the paper and section; `undefined` says when the value is NaN; `labels` names the entries of a
+    "label" axis and `first_index` the first entry of an "index" axis. A changed definition raises `version`.
+    """
+
+    def register(function: Function) -> Function:
+        candidate = Metric(
+            function.__name__, function, title, unit, task, axes, lower, upper, source, version,
+            per_example and task is not None, labels, first_index, undefined,
+        )  # fmt: skip
+        _check(candidate)
+        _METRICS[candidate.name] = candidate
+        return function
+
+    return register
+
+
+def _check(candidate: Metric) -> None:
+    known = _METRICS.get(candidate.name)
+    if known is not None and known.function.__module__ != candidate.function.__module__:
+        msg = f"metric {candidate.name!r} is defined twice: in {known.function.__module__} and in " \
+              f"{candidate.function.__module__}; give one of them another name"  # fmt: skip
+        raise ValueError(msg)
+    for name in candidate.reads:
+        _check_name(candidate, name)
+    if unknown := set(candidate.axes) - set(AXES):
+        msg = f"metric {candidate.name!r} has axes {sorted(unknown)}; the store has {', '.join(AXES)}"
+        raise ValueError(msg)
+    if ("label" in candidate.axes) != bool(candidate.labels):
+        msg = f"metric {candidate.name!r}: a 'label' axis and `labels` go together; labels are {candidate.labels}"
+        raise ValueError(msg)
+    if "attention" in candidate.reads and not (candidate.per_example and candidate.axes[:1] == ("layer",)):
+        msg = f"metric {candidate.name!r} reads attention, which comes layer by layer and batch by batch: " \
+              "its first axis must be 'layer' and it must return one value for each example"  # fmt: skip
+        raise ValueError(msg)
+
+
+def _check_name(candidate: Metric, name: str) -> None:
+    site = _without_suffix(name)
+    if site in SITES:
+        if candidate.task is None and site in ACTIVATION_SITES:
+            msg = f"metric {candidate.name!r} reads {name!r} but names no task to run the model on"
+            raise ValueError(msg)
+        return
+    close = difflib.get_close_matches(site, SITES, n=1, cutoff=0.75)
+    if close or candidate.task is None:
+        hint = f"did you mean {close[0]!r}?" if close else f"the sites are {', '.join(SITES)}"
+        msg = f"metric {candidate.name!r} reads {name!r}, which is no site; {hint}"
+        raise ValueError(msg)
+
+
+def _without_suffix(name: str) -> str:
+    for suffix in SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name

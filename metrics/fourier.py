@@ -1,0 +1,75 @@
+"""Shared maths of modular addition: the Fourier basis over Z_p and what is projected on it. Registers no metric."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def fourier_basis(p: int) -> Float[Tensor, "p p"]:
+    """Orthonormal rows: the constant, then cos and sin of 2 pi k x / p for k = 1 .. (p - 1) / 2 (p odd).
+
+    >>> basis = fourier_basis(5)
+    >>> bool(torch.allclose(basis @ basis.T, torch.eye(5, dtype=torch.float64)))
+    True
+    """
+    if p < 3 or p % 2 == 0:
+        msg = f"the modulus is {p}; the Fourier basis here is for odd p >= 3"
+        raise ValueError(msg)
+    angle = 2 * math.pi * torch.arange(p, dtype=torch.float64) / p
+    rows = [torch.ones(p, dtype=torch.float64)]
+    for k in range(1, (p - 1) // 2 + 1):
+        rows += [torch.cos(k * angle), torch.sin(k * angle)]
+    basis = torch.stack(rows)
+    return basis / basis.norm(dim=1, keepdim=True)
+
+
+def fourier_norms(matrix: Float[Tensor, "p d"]) -> Float[Tensor, " p"]:
+    """The norm of each Fourier component of a matrix whose rows are indexed by the numbers 0 .. p-1."""
+    return (fourier_basis(matrix.shape[0]).to(matrix.device) @ matrix.double()).norm(dim=1)
+
+
+def sum_directions(p: int, frequency: int) -> Float[Tensor, "2 p_squared"]:
+    """The two orthonormal directions over all pairs (a, b), a-major, that depend on a + b at one frequency:
+    normalised cos and sin of 2 pi k (a + b) / p."""
+    number = torch.arange(p, dtype=torch.float64)
+    angle = 2 * math.pi * frequency * (number[:, None] + number[None, :]).flatten() / p
+    directions = torch.stack([torch.cos(angle), torch.sin(angle)])
+    return directions / directions.norm(dim=1, keepdim=True)
+
+
+def key_frequencies(w_u: Float[Tensor, "d_model d_vocab"], w_out: Float[Tensor, "d_mlp d_model"], p: int) -> list[int]:
+    """The frequencies that the trained network computes with.
+
+    Rule: the Fourier components of the neuron-logit map W_L = W_out W_U over the output numbers; the norm of a
+    frequency joins its cosine and sine; a key frequency's norm is above a quarter of the largest.
+    """
+    norms = fourier_norms(neuron_logit_map(w_u, w_out, p))
+    by_frequency = (norms[1::2].square() + norms[2::2].square()).sqrt()
+    return [int(k) + 1 for k in (by_frequency > by_frequency.max() / 4).nonzero().flatten()]
+
+
+def neuron_logit_map(
+    w_u: Float[Tensor, "d_model d_vocab"], w_out: Float[Tensor, "d_mlp d_model"], p: int
+) -> Float[Tensor, "p d_mlp"]:
+    """W_L: the direct effect of each neuron on the logit of each number."""
+    return (w_out.double() @ w_u.double()[:, :p]).T
+
+
+def gini(values: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    """The Gini coefficient of non-negative values (Hurley and Rickard 2009): 0 when equal, 1 - 1/n when one holds all.
+
+    NaN when all are 0: nothing is shared out.
+
+    >>> gini(torch.tensor([0.0, 0.0, 0.0, 2.0]))
+    tensor(0.7500, dtype=torch.float64)
+    >>> gini(torch.ones(4))
+    tensor(0., dtype=torch.float64)
+    """
+    ordered = values.double().sort().values
+    n = len(ordered)
+    rank = torch.arange(1, n + 1, dtype=torch.float64, device=ordered.device)
+    return 1 - 2 * (ordered / ordered.sum() * (n - rank + 0.5) / n).sum()

@@ -1,0 +1,72 @@
+"""In-context learning: how much does the context help? (Olsson et al. 2022)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from metrics.contract import metric
+
+
+@metric(
+    title="Loss by position",
+    unit="nats",
+    task="text",
+    axes=("index",),
+    lower=0.0,
+    first_index=1,
+    source="Olsson et al. 2022, 'In-context Learning and Induction Heads', loss as a function of token index",
+    undefined="a logit is not finite",
+)
+def loss_by_position(token_loss: Float[Tensor, "batch pos"]) -> Float[Tensor, "batch pos"]:
+    """How well is the token at each place in the context predicted?
+
+    **Definition.** The cross-entropy of the token at each position given those before it. Index i is the i-th
+    predicted token; the start token has none.
+
+    **Reads.** `token_loss` [batch pos].
+
+    **Returns** [batch pos], nats, >= 0. NaN where a logit is not finite.
+
+    **Source.** Olsson et al. 2022. Documents are not packed across each other, so a position is a place within its
+    document.
+
+    **Example.**
+
+    >>> loss_by_position(torch.tensor([[2.0, 1.0]]))
+    tensor([[2., 1.]])
+    """
+    return token_loss
+
+
+@metric(
+    title="In-context learning score",
+    unit="nats",
+    task="text",
+    source="Olsson et al. 2022, 'In-context Learning and Induction Heads', in-context learning score",
+    undefined="a logit is not finite",
+)
+def in_context_learning_score(
+    loss_at: Callable[[Sequence[int]], Float[Tensor, "batch n"]], early_position: int, late_position: int
+) -> Float[Tensor, " batch"]:
+    """How much better is a token predicted late in the context than early in it?
+
+    **Definition.** The loss of the 500th token minus that of the 50th, averaged over examples. Tokens are counted
+    from 1 and the start token is not counted.
+
+    **Reads.** `loss_at`; `early_position` and `late_position` of the task, 50 and 500 where the context has room and
+    in the same proportion (50/512 and 500/512 of the positions) where it has not. The task stores the two.
+
+    **Returns** [batch], nats; more negative is better. NaN where a logit is not finite.
+
+    **Source.** Olsson et al. 2022. Departure: the positions scale with shorter contexts.
+
+    **Example.** A loss of 3 early and of 1 late:
+
+    >>> in_context_learning_score(lambda positions: torch.tensor([[3.0, 1.0]]), 50, 500)
+    tensor([-2.])
+    """
+    early, late = loss_at([early_position, late_position]).unbind(-1)
+    return late - early
