@@ -58,9 +58,9 @@ def relative_noise(stderr: Array | None, size: int) -> Array | None:
     known = np.where(np.isfinite(stderr) & (stderr > 0), stderr, np.nan)
     typical = float(np.nanmedian(known))
     log = np.log(np.clip(np.nan_to_num(known / typical, nan=1.0), 0.2, 5.0))
-    window = max(size // 6, 3)
+    window = max(size // 6, 3) // 2 * 2 + 1
     pad = np.pad(log, window // 2, mode="edge")
-    smooth = np.array([np.median(pad[i : i + window]) for i in range(size)])
+    smooth = np.median(np.lib.stride_tricks.sliding_window_view(pad, window), axis=1)
     if np.ptp(smooth) < np.log(1.6):
         return None
     scale = np.exp(smooth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamics.events.likelihood import Curve, Fit, gains
+from dynamics.events.likelihood import Curve, Fit, candidates_of, gains
 from dynamics.events.search import event_columns
 from dynamics.events.shapes import Atom, columns
 
@@ -53,7 +53,7 @@ def _profile(curve: Curve, atoms: list[Atom], which: int, fit: Fit) -> tuple[Arr
         if family == "logistic":
             widths = WIDTHS
         mm, ww = np.meshgrid(places, widths if atom.shape != "hinge" else np.zeros(1), indexing="ij")
-        cand = curve.weigh(columns(curve.x, shape, mm.ravel(), ww.ravel()))
-        gain, _ = gains(curve, cand, others, fit.noise, fit.null)
+        tried = candidates_of(curve, columns(curve.x, shape, mm.ravel(), ww.ravel()), [fit.noise])
+        gain = gains(curve, tried, others, [(fit.noise, fit.null)])[0]
         best = np.maximum(best, gain.reshape(mm.shape).max(axis=1))
     return places, best

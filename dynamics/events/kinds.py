@@ -6,17 +6,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from dynamics.events.interval import location_interval
-from dynamics.events.likelihood import Curve
-from dynamics.events.search import LEAST, Explanation, event_columns
-from dynamics.events.shapes import TRANSITION_WIDTH, Atom, column
+from dynamics.events.likelihood import Curve, coefficient_errors
+from dynamics.events.search import Explanation, event_columns
+from dynamics.events.shapes import GRADUAL_SHAPES, TRANSITION_WIDTH, Atom, column
 
 Array = NDArray[np.float64]
 
 LEVEL = ("logistic", "late_tail", "early_tail", "ramp")
 MATERIAL = 0.10  # an event moves the curve by at least this share of its range
-SPIKE_LEAD = 1.7  # a spike stands out from the largest other residual by this factor
+SPIKE_LEAD = 2.0  # a spike stands out from the largest other residual by this factor
+# Gain in score that a reported event is worth. A wandering null looks like a bump more often than like a step, and
+# bends more often than it sets in from a flat stretch. On short grids there are fewer shapes to choose from.
+NEED = {"transition": 25.0, "bump": 27.5, "plateau": 19.5, "kink": 20.0, "spike": 28.0}
+BEND_NEED = 32.0
+FLAT = 0.2  # a side is flat when its slope is at most this share of the other's
+SHORT, SHORT_EASE = 32, 2.5
 
 
 @dataclass(frozen=True)
@@ -37,12 +44,10 @@ class Found:
     parts: tuple[int, ...]
 
 
-def _coefficients(explanation: Explanation) -> tuple[Array, Array]:
-    """Coefficient of each atom and its standard error."""
+def _coefficients(explanation: Explanation) -> Array:
+    """Coefficient of each atom."""
     n = len(explanation.atoms)
-    values = explanation.fit.coefficients[-n:] if n else np.empty(0)
-    errors = np.sqrt(np.maximum(np.diag(explanation.fit.covariance), 0.0))[-n:] if n else np.empty(0)
-    return values, errors
+    return explanation.fit.coefficients[-n:] if n else np.empty(0)
 
 
 def _null_curve(curve: Curve, explanation: Explanation) -> Array:
@@ -58,7 +63,7 @@ def _half_width(atom: Atom) -> float:
 
 def _against_trend(curve: Curve, explanation: Explanation, which: int) -> bool:
     """Whether a level change cancels the trend around it: the curve halts there, it does not jump."""
-    atom, values = explanation.atoms[which], _coefficients(explanation)[0]
+    atom, values = explanation.atoms[which], _coefficients(explanation)
     rest = _null_curve(curve, explanation)
     for k, other in enumerate(explanation.atoms):
         if k != which and other.shape != "spike":
@@ -85,7 +90,8 @@ def _name(curve: Curve, explanation: Explanation, which: int) -> str:
 
 def _single(curve: Curve, explanation: Explanation, which: int) -> Found:
     atom = explanation.atoms[which]
-    values, errors = _coefficients(explanation)
+    values = _coefficients(explanation)
+    errors = coefficient_errors(curve, event_columns(curve, list(explanation.atoms)), explanation.fit)[-len(values) :]
     kind = _name(curve, explanation, which)
     low, high = location_interval(curve, list(explanation.atoms), which, explanation.fit)
     half, middle, size = _half_width(atom), atom.middle, float(values[which])
@@ -134,8 +140,51 @@ def _join_kinks(first: Found, second: Found) -> Found | None:
     return None
 
 
+def _need(curve: Curve, explanation: Explanation, found: Found) -> float:
+    """Worth that this event must have to be reported."""
+    ease = SHORT_EASE if curve.size <= SHORT else 0.0
+    if found.kind == "kink" and not _sets_in_or_stops(curve, explanation, found):
+        return BEND_NEED
+    return NEED[found.kind] - ease
+
+
+def _sets_in_or_stops(curve: Curve, explanation: Explanation, found: Found) -> bool:
+    """Whether a change of slope has a flat side: steady change that sets in, or that ends. Other kinks only bend."""
+    values = _coefficients(explanation)
+    smooth = _null_curve(curve, explanation)
+    for value, atom in zip(values, explanation.atoms, strict=True):
+        if atom.shape in ("hinge", *GRADUAL_SHAPES):
+            smooth = smooth + value * column(curve.x, atom)
+    at = np.interp([curve.x[0], found.middle, curve.x[-1]], curve.x, smooth)
+    before = abs(at[1] - at[0]) / max(found.middle - curve.x[0], 1e-9)
+    after = abs(at[2] - at[1]) / max(curve.x[-1] - found.middle, 1e-9)
+    return bool(min(before, after) <= FLAT * max(before, after))
+
+
+def heavy_tailed(curve: Curve, explanation: Explanation) -> bool:
+    """Whether Student's t with 3 degrees of freedom explains the residuals better than normal noise with the spikes.
+
+    Each spike is charged twice the log of the number of places it could have had.
+    """
+    spikes = [k for k, a in enumerate(explanation.atoms) if a.shape == "spike"]
+    if not spikes:
+        return False
+    table = event_columns(curve, list(explanation.atoms))
+    values = _coefficients(explanation)
+    clean = curve.y - _null_curve(curve, explanation) - table @ values
+    spiked = clean + table[:, spikes] @ values[spikes]
+    if curve.scale is not None:
+        clean, spiked = clean / curve.scale, spiked / curve.scale
+    n = curve.size
+    normal = -n * np.log(max(float(np.mean(clean**2)), curve.floor**2)) - n * np.log(2 * np.pi * np.e)
+    start = max(float(np.median(np.abs(spiked))), 0.3 * curve.floor)
+    widths = start * np.geomspace(0.5, 3.0, 25)
+    student = max(float(2 * np.sum(stats.t.logpdf(spiked / w, 3)) - 2 * n * np.log(w)) for w in widths)
+    return student > normal - 2 * np.log(n) * len(spikes)
+
+
 def _material(curve: Curve, explanation: Explanation, found: Found) -> bool:
-    values, _ = _coefficients(explanation)
+    values = _coefficients(explanation)
     fitted = _null_curve(curve, explanation) + event_columns(curve, list(explanation.atoms)) @ values
     if found.kind != "spike":
         smooth = fitted - sum(
@@ -150,7 +199,10 @@ def _material(curve: Curve, explanation: Explanation, found: Found) -> bool:
 def name_events(curve: Curve, explanation: Explanation) -> list[Found]:
     """Typed events of an explained curve, in order of place; gradual changes and immaterial ones are left out."""
     found = [_single(curve, explanation, k) for k, a in enumerate(explanation.atoms)]
-    found = [f for f in found if f.worth >= LEAST and f.kind != "gradual" and _material(curve, explanation, f)]
+    found = [f for f in found if f.kind != "gradual" and f.worth >= _need(curve, explanation, f)]
+    found = [f for f in found if _material(curve, explanation, f)]
+    if heavy_tailed(curve, explanation):
+        found = [f for f in found if f.kind != "spike"]
     merged = True
     while merged:
         merged = False

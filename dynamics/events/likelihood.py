@@ -54,7 +54,6 @@ class Fit:
     noise: int
     null: int
     coefficients: Array
-    covariance: Array
     sigma2: float
     scores: Array  # [noise, null]
 
@@ -79,13 +78,18 @@ def _grams(curve: Curve, table: Array) -> Array:
     return out
 
 
-def _solve(gram: Array, pick: list[int]) -> tuple[Array, Array]:
-    """Residual sum of squares of column 0 on the picked columns, and the coefficients, for each noise model."""
-    sub = gram[:, pick][:, :, pick]
-    sub = sub + 1e-10 * np.eye(len(pick)) * np.trace(sub, axis1=1, axis2=2)[:, None, None]
-    cross = gram[:, pick, 0]
-    coefficients = np.linalg.solve(sub, cross[:, :, None])[:, :, 0]
-    rss = gram[:, 0, 0] - np.sum(coefficients * cross, axis=1)
+def _solve(grams: Array, picks: list[list[int]]) -> tuple[Array, Array]:
+    """Residual sum of squares of column 0 on each set of picked columns, and the coefficients.
+
+    The sets are of one size: `[noise, set]` and `[noise, set, column]`.
+    """
+    index = np.array(picks)
+    sub = grams[:, index[:, :, None], index[:, None, :]]  # [noise, set, column, column]
+    trace = np.trace(sub, axis1=2, axis2=3)[:, :, None, None]
+    sub = sub + 1e-10 * trace * np.eye(index.shape[1])
+    cross = grams[:, index, 0]
+    coefficients = np.linalg.solve(sub, cross[..., None])[..., 0]
+    rss = grams[:, None, 0, 0] - np.sum(coefficients * cross, axis=2)
     return np.maximum(rss, 1e-12), coefficients
 
 
@@ -113,28 +117,28 @@ def evaluate(curve: Curve, events: Array) -> Fit:
     log_det = np.array([m.log_det for m in curve.noise.models])
     cost = np.array([0.0 if m.family < 0 else NOISE_COST for m in curve.noise.models])
     tail = list(range(1 + n_null, 1 + n_null + n_events))
-    scores = np.empty((len(log_det), len(curve.null_sets)))
-    solved = []
-    for j, columns in enumerate(curve.null_sets):
-        rss, coefficients = _solve(grams, [1 + c for c in columns] + tail)
-        scores[:, j] = score_of(rss, log_det, curve) - cost - NULL_COST * (len(columns) - 1)
-        solved.append((rss, coefficients))
-    noise, null = np.unravel_index(int(np.argmax(scores)), scores.shape)
-    return _fit(curve, grams, scores, (int(noise), int(null)), solved[null], tail)
+    picks = [[1 + c for c in columns] + tail for columns in curve.null_sets]
+    scores = np.empty((len(log_det), len(picks)))
+    solved: dict[int, tuple[Array, Array]] = {}
+    for size in {len(p) for p in picks}:
+        sets = [k for k, p in enumerate(picks) if len(p) == size]
+        rss, coefficients = _solve(grams, [picks[k] for k in sets])
+        charge = cost + NULL_COST * (size - n_events - 1)
+        scores[:, sets] = score_of(rss, log_det[:, None], curve) - charge[:, None]
+        solved.update({k: (rss[:, i], coefficients[:, i]) for i, k in enumerate(sets)})
+    noise, null = (int(v) for v in np.unravel_index(int(np.argmax(scores)), scores.shape))
+    sigma2 = max(float(solved[null][0][noise]) / max(curve.size - len(picks[null]), 1), curve.floor**2)
+    return Fit(float(scores[noise, null]), noise, null, solved[null][1][noise], sigma2, scores)
 
 
-def _fit(
-    curve: Curve, grams: Array, scores: Array, best: tuple[int, int], solved: tuple[Array, Array], tail: list[int]
-) -> Fit:
-    noise, null = best
-    pick = [1 + c for c in curve.null_sets[null]] + tail
-    rss = float(solved[0][noise])
-    sigma2 = max(rss / max(curve.size - len(pick), 1), curve.floor**2)
-    covariance = sigma2 * np.linalg.pinv(grams[noise][np.ix_(pick, pick)])
-    return Fit(float(scores[noise, null]), noise, null, solved[1][noise], covariance, sigma2, scores)
+def coefficient_errors(curve: Curve, events: Array, fit: Fit) -> Array:
+    """Standard errors of the coefficients of a fit, in their order."""
+    base = curve.weigh(np.concatenate([curve.null[:, list(curve.null_sets[fit.null])], events], axis=1))
+    white = whiten(curve, fit.noise, base)
+    return np.sqrt(np.maximum(np.diag(np.linalg.pinv(white.T @ white)) * fit.sigma2, 0.0))
 
 
-def _whiten(curve: Curve, noise: int, matrix: Array) -> Array:
+def whiten(curve: Curve, noise: int, matrix: Array) -> Array:
     """Multiply by the inverse square root of the noise model's correlation."""
     model = curve.noise.models[noise]
     if model.family < 0:
@@ -144,33 +148,58 @@ def _whiten(curve: Curve, noise: int, matrix: Array) -> Array:
     return matrix - basis @ (factor[:, None] * (basis.T @ matrix))
 
 
-def gains(curve: Curve, candidates: Array, events: Array, noise: int, null: int) -> tuple[Array, Array]:
-    """What each candidate column would add to the score, one at a time, under one noise model and null mean.
+@dataclass(frozen=True)
+class Candidates:
+    """Columns that may be added, divided by the relative noise, and their squared lengths `[noise, candidate]`."""
 
-    `candidates` is already weighed. Returns the gains `[n_candidates]` and the candidates' coefficients.
+    matrix: Array
+    squares: Array
+
+
+def candidates_of(curve: Curve, matrix: Array, noises: list[int] | None = None) -> Candidates:
+    """Prepare columns as candidates, under every noise model or under those in `noises` only."""
+    weighed = np.ascontiguousarray(curve.weigh(matrix))
+    plain = np.sum(weighed**2, axis=0)
+    squares = np.zeros((len(curve.noise.models), weighed.shape[1]))
+    squares[0] = plain
+    projected: dict[int, Array] = {}
+    for k in range(len(curve.noise.models)) if noises is None else noises:
+        model = curve.noise.models[k]
+        if model.family < 0:
+            squares[k] = plain
+            continue
+        if model.family not in projected:
+            projected[model.family] = (curve.noise.bases[model.family].T @ weighed) ** 2
+        squares[k] = plain - model.shrink @ projected[model.family]
+    return Candidates(weighed, squares)
+
+
+def gains(curve: Curve, candidates: Candidates, events: Array, pairs: list[tuple[int, int]]) -> Array:
+    """What each candidate would add to the score, one at a time: `[pair, candidate]`.
+
+    `pairs` are the noise models and null means under which this is asked.
     """
-    base = curve.weigh(np.concatenate([curve.null[:, list(curve.null_sets[null])], events], axis=1))
-    q, _ = np.linalg.qr(_whiten(curve, noise, base))
-    y = _whiten(curve, noise, curve.weigh(curve.y[:, None]))
-    residual = y - q @ (q.T @ y)
-    # [whitened residual, whitened base] pulled back through the symmetric whitener, so candidates stay as they are
-    pulled = _whiten(curve, noise, np.concatenate([residual, q], axis=1))
-    products = candidates.T @ pulled
-    squares = _squares(curve, candidates, noise) - np.sum(products[:, 1:] ** 2, axis=1)
-    ok = squares > 1e-6 * np.maximum(np.sum(candidates**2, axis=0), 1e-12)
-    rss0 = float(np.sum(residual**2))
-    squares = np.where(ok, squares, 1.0)
-    drop = np.where(ok, products[:, 0] ** 2 / squares, 0.0)
-    before = float(score_of(np.array(rss0), 0.0, curve))
-    gain = score_of(np.maximum(rss0 - drop, 1e-12), 0.0, curve) - before
-    return gain, np.where(ok, products[:, 0] / squares, 0.0)
-
-
-def _squares(curve: Curve, candidates: Array, noise: int) -> Array:
-    """Squared length of each candidate under the noise model."""
-    model = curve.noise.models[noise]
-    plain = np.sum(candidates**2, axis=0)
-    if model.family < 0:
-        return plain
-    projected = curve.noise.bases[model.family].T @ candidates
-    return plain - model.shrink @ projected**2
+    blocks, residuals = [], []
+    y = curve.weigh(curve.y[:, None])
+    for noise, null in pairs:
+        base = curve.weigh(np.concatenate([curve.null[:, list(curve.null_sets[null])], events], axis=1))
+        white = whiten(curve, noise, np.concatenate([y, base], axis=1))
+        q, _ = np.linalg.qr(white[:, 1:])
+        residual = white[:, :1] - q @ (q.T @ white[:, :1])
+        residuals.append(float(np.sum(residual**2)))
+        # pulled back through the symmetric whitener, so that the candidates stay as they are
+        blocks.append(whiten(curve, noise, np.concatenate([residual, q], axis=1)))
+    products = np.concatenate(blocks, axis=1).T @ candidates.matrix
+    top = np.empty((len(pairs), candidates.matrix.shape[1]))
+    squares = candidates.squares[[noise for noise, _ in pairs]]
+    start = 0
+    for row, block in enumerate(blocks):
+        stop = start + block.shape[1]
+        top[row] = products[start]
+        squares[row] -= np.einsum("ij,ij->j", products[start + 1 : stop], products[start + 1 : stop])
+        start = stop
+    # a candidate that the base already spans adds nothing
+    spanned = squares <= 1e-6 * candidates.squares[0]
+    drop = np.where(spanned, 0.0, top**2 / np.where(spanned, 1.0, squares))
+    rss = np.array(residuals)[:, None]
+    return score_of(np.maximum(rss - drop, 1e-12), 0.0, curve) - score_of(rss, 0.0, curve)

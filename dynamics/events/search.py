@@ -11,22 +11,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamics.events.likelihood import Curve, Fit, evaluate, gains
+from dynamics.events.likelihood import Candidates, Curve, Fit, candidates_of, evaluate, gains, whiten
 from dynamics.events.shapes import GROUPS, Atom, Dictionary, column, columns, complete
 
 Array = NDArray[np.float64]
 
 ADD = 12.0  # gain in score below which the search stops
-# Gain in score that an event must be worth in the end. Walks look like bumps more often than like steps.
-KEEP = {"logistic": 22.0, "late_tail": 22.0, "early_tail": 22.0, "ramp": 20.0, "hinge": 22.0, "bump": 28.0, "spike": 30.0}
+# Gain in score that a shape must be worth to stay in the explanation. What is reported asks for more: `kinds.NEED`.
+KEEP = {"bump": 22.0, "spike": 25.0, **dict.fromkeys(("logistic", "late_tail", "early_tail", "ramp", "hinge"), 17.5)}
 LEAST = min(KEEP.values())
 KEEP_GRADUAL = 6.0
+FURTHER = 15.0
 # What an event must gain over the best gradual shape in its place.
 MARGIN = {"bump": 5.0, "hinge": -2.0, "ramp": 1.0}
-MARGIN_LEVEL = 4.0
+MARGIN_LEVEL = 3.0
 # Shapes with a place and a width must beat those with a place alone by this much.
 COST = {"hinge": 0.0, "spike": 0.0}
-COST_WIDTH = 3.0
+COST_WIDTH = 2.5
+PAIR_WIDTH = 0.3
+WIDEST = {"ramp": 1.6, "bump": 0.9}
 MAX_ATOMS = 6
 
 
@@ -51,16 +54,13 @@ def event_columns(curve: Curve, atoms: list[Atom]) -> Array:
     return np.stack([column(curve.x, a) for a in atoms], axis=1)
 
 
-def _totals(curve: Curve, candidates: Array, events: Array, fit: Fit, keep: float = np.inf) -> Array:
+def _totals(curve: Curve, candidates: Candidates, events: Array, fit: Fit, keep: float = np.inf) -> Array:
     """Best score of each candidate over noise models (at their best null mean), `[n_candidates]`."""
-    total = np.full(candidates.shape[1], -np.inf)
-    for noise in range(len(curve.noise.models)):
-        null = int(np.argmax(fit.scores[noise]))
-        if fit.scores[noise, null] < fit.score - keep:
-            continue
-        gain, _ = gains(curve, candidates, events, noise, null)
-        total = np.maximum(total, fit.scores[noise, null] + gain)
-    return total
+    nulls = np.argmax(fit.scores, axis=1)
+    best = fit.scores[np.arange(len(nulls)), nulls]
+    pairs = [(k, int(null)) for k, null in enumerate(nulls) if best[k] >= fit.score - keep]
+    gain = gains(curve, candidates, events, pairs)
+    return np.max(gain + best[[p[0] for p in pairs]][:, None], axis=0)
 
 
 def _neighbours(atom: Atom, reach: float, x: Array) -> tuple[Array, Array]:
@@ -71,7 +71,7 @@ def _neighbours(atom: Atom, reach: float, x: Array) -> tuple[Array, Array]:
         return atom.middle + 0.1 * reach * np.linspace(-1, 1, 9), np.zeros(9)
     width = np.clip(atom.width * 2.0 ** (0.6 * reach * np.linspace(-1, 1, 5)), 1e-3, None)
     if atom.is_event:
-        width = np.minimum(width, 1.6 if atom.shape == "ramp" else 1.0)
+        width = np.minimum(width, WIDEST.get(atom.shape, 0.98))
     elif atom.shape == "wide":
         width = np.clip(width, 1.1, 2.5)
     else:
@@ -93,9 +93,8 @@ def refine(curve: Curve, atoms: list[Atom], which: int, fit: Fit) -> Atom:
     others = event_columns(curve, [a for k, a in enumerate(atoms) if k != which])
     for reach in (1.0, 0.4, 0.15):
         middle, width = _neighbours(atom, reach, curve.x)
-        cand = curve.weigh(columns(curve.x, atom.shape, middle, width))
-        gain, _ = gains(curve, cand, others, fit.noise, fit.null)
-        best = int(np.argmax(gain))
+        tried = candidates_of(curve, columns(curve.x, atom.shape, middle, width), [fit.noise])
+        best = int(np.argmax(gains(curve, tried, others, [(fit.noise, fit.null)])[0]))
         atom = Atom(atom.shape, float(middle[best]), float(width[best]))
     return atom
 
@@ -111,11 +110,13 @@ def _leaders(total: Array, dictionary: Dictionary, base: float) -> list[int]:
     return sorted(best, key=lambda b: -total[b])[:4]
 
 
-def _grow(curve: Curve, dictionary: Dictionary, weighed: Array) -> tuple[list[Atom], Fit]:
-    atoms: list[Atom] = []
+def _grow(
+    curve: Curve, dictionary: Dictionary, candidates: Candidates, atoms: list[Atom]
+) -> tuple[list[Atom], Fit]:
+    """Add the best shape again and again, refining those already there, until none is worth adding."""
     fit = evaluate(curve, event_columns(curve, atoms))
     while len(atoms) < MAX_ATOMS:
-        total = _totals(curve, weighed, event_columns(curve, atoms), fit, np.inf if not atoms else 30.0)
+        total = _totals(curve, candidates, event_columns(curve, atoms), fit, np.inf if not atoms else 30.0)
         options = []
         for k in _leaders(total, dictionary, fit.score):
             trial = [*atoms, dictionary.atoms[k]]
@@ -129,28 +130,55 @@ def _grow(curve: Curve, dictionary: Dictionary, weighed: Array) -> tuple[list[At
         for which in range(len(atoms) - 1):
             atoms[which] = refine(curve, atoms, which, fit)
         fit = evaluate(curve, event_columns(curve, atoms))
-    return _split(curve, atoms, fit)
-
-
-def _split(curve: Curve, atoms: list[Atom], fit: Fit) -> tuple[list[Atom], Fit]:
-    """Try two level changes in the place of each wide shape: a greedy search covers a pair with one wide shape."""
-    for k in range(len(atoms)):
-        atom = atoms[k]
-        wide = 1.34 if atom.shape == "relaxation" else atom.width
-        if atom.shape in ("spike", "hinge", "bend", "power") or wide < 0.4 or len(atoms) >= MAX_ATOMS:
-            continue
-        half = 0.5 if atom.shape == "bump" else 0.35
-        pair = [Atom("logistic", atom.middle + side * half * wide, 0.25) for side in (-1, 1)]
-        if not complete(curve.x, np.array([p.middle for p in pair]), np.array([0.3, 0.3])).all():
-            continue
-        trial, here = _polish(curve, [*atoms[:k], pair[0], *atoms[k + 1 :], pair[1]])
-        if here.score > fit.score + 0.6 * ADD:
-            atoms, fit = trial, here
     return atoms, fit
 
 
+def _pair(curve: Curve, noise: int, null: int) -> list[Atom]:
+    """The best two level changes under one noise model and null mean, or nothing where there is no room for two.
+
+    A greedy search covers a pair with one wide shape and does not find its way back.
+    """
+    x = curve.x
+    places = np.arange(x[1], x[-2], max((x[-2] - x[1]) / 40, 0.05))
+    places = places[complete(x, places, np.full(len(places), PAIR_WIDTH))]
+    if len(places) < 4:
+        return []
+    base = curve.null[:, list(curve.null_sets[null])]
+    table = np.concatenate([base, columns(x, "logistic", places, np.full(len(places), PAIR_WIDTH))], axis=1)
+    white = whiten(curve, noise, curve.weigh(np.concatenate([curve.y[:, None], table], axis=1)))
+    q, _ = np.linalg.qr(white[:, 1 : 1 + base.shape[1]])
+    white = white - q @ (q.T @ white)
+    steps = white[:, 1 + base.shape[1] :]
+    gram, cross = steps.T @ steps, steps.T @ white[:, 0]
+    diagonal = np.diag(gram)
+    determinant = diagonal[:, None] * diagonal[None, :] - gram**2
+    explained = cross[:, None] ** 2 * diagonal[None, :] + cross[None, :] ** 2 * diagonal[:, None]
+    explained = explained - 2 * gram * cross[:, None] * cross[None, :]
+    clear = (determinant > 0.02 * diagonal[:, None] * diagonal[None, :]) & (places[None, :] - places[:, None] > 0.3)
+    worth = np.where(clear, explained / np.where(clear, determinant, 1.0), -np.inf)
+    i, j = (int(v) for v in np.unravel_index(int(np.argmax(worth)), worth.shape))
+    return [Atom("logistic", float(places[k]), PAIR_WIDTH) for k in (i, j)] if worth[i, j] > 0 else []
+
+
+def _search(curve: Curve, dictionary: Dictionary, candidates: Candidates) -> tuple[list[Atom], Fit]:
+    """The better of two searches: from nothing, and from the best pair of level changes."""
+    alone = _grow(curve, dictionary, candidates, [])
+    first = evaluate(curve, event_columns(curve, []))
+    best, pay = alone, lambda found: found[1].score - ADD * len(found[0])
+    seen: list[list[Atom]] = []
+    for noise, null in {(0, 0), (0, 1), (first.noise, first.null)}:
+        pair = _pair(curve, noise, null)
+        if not pair or pair in seen:
+            continue
+        seen.append(pair)
+        atoms, fit = _polish(curve, pair)
+        if fit.score - 2 * ADD > pay(best) - ADD / 2 and fit.score - first.score > 2 * ADD:
+            best = max(best, _grow(curve, dictionary, candidates, atoms), key=pay)
+    return best
+
+
 def _standing(
-    curve: Curve, atoms: list[Atom], which: int, fit: Fit, gradual: tuple[Array, list[Atom]]
+    curve: Curve, atoms: list[Atom], which: int, fit: Fit, gradual: tuple[Candidates, list[Atom]]
 ) -> tuple[float, float, Atom | None]:
     """Score lost without atom `which`, its margin over the best gradual shape in its place, and that shape.
 
@@ -176,21 +204,38 @@ def _polish(curve: Curve, atoms: list[Atom]) -> tuple[list[Atom], Fit]:
 
 
 def _share(atoms: list[Atom], fit: Fit, null_score: float) -> float:
-    """What each event is worth on average over the null with its own, wandering noise.
+    """What the events are worth together over the null with its own, wandering noise, beyond `FURTHER` for each but one.
 
     Left out one at a time, each looks indispensable once the others have let the noise model become white.
     """
     events = sum(a.is_event for a in atoms)
-    return (fit.score - null_score - KEEP_GRADUAL * (len(atoms) - events)) / max(events, 1)
+    return fit.score - null_score - KEEP_GRADUAL * (len(atoms) - events) - FURTHER * max(events - 1, 0)
+
+
+_PREPARED: dict[int, tuple[Dictionary, Candidates]] = {}
+
+
+def _prepared(curve: Curve, dictionary: Dictionary) -> Candidates:
+    """The dictionary as candidates; kept from one curve to the next of the same grid when the noise is even."""
+    if curve.scale is not None:
+        return candidates_of(curve, dictionary.matrix)
+    known = _PREPARED.get(id(dictionary))
+    if known is None or known[0] is not dictionary:
+        if len(_PREPARED) >= 32:
+            _PREPARED.clear()
+        known = (dictionary, candidates_of(curve, dictionary.matrix))
+        _PREPARED[id(dictionary)] = known
+    return known[1]
 
 
 def explain(curve: Curve, dictionary: Dictionary) -> Explanation:
     """Find the atoms of a curve: grow, then drop the least worthy until each is worth keeping."""
-    weighed = curve.weigh(dictionary.matrix)
+    candidates = _prepared(curve, dictionary)
+    smooth = ~dictionary.is_event
     names = [a for a in dictionary.atoms if not a.is_event]
-    gradual = (weighed[:, ~dictionary.is_event], names)
+    gradual = (Candidates(np.ascontiguousarray(candidates.matrix[:, smooth]), candidates.squares[:, smooth]), names)
     null_score = evaluate(curve, event_columns(curve, [])).score
-    atoms, fit = _grow(curve, dictionary, weighed)
+    atoms, fit = _search(curve, dictionary, candidates)
     while atoms:
         standing = [_standing(curve, atoms, k, fit, gradual) for k in range(len(atoms))]
         share = _share(atoms, fit, null_score)
