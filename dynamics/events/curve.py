@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamics.events.kinds import Found, name_events
-from dynamics.events.likelihood import Curve, make_curve
+from dynamics.events.interval import bracket
+from dynamics.events.kinds import NEED, Found, fitted_curve, name_events
+from dynamics.events.likelihood import Curve
+from dynamics.events.preparation import prepare, spans_magnitudes, steps
 from dynamics.events.search import explain
 from dynamics.events.shapes import dictionary
 
 Array = NDArray[np.float64]
 
-FEWEST = 8
-FLOOR = 0.01  # noise sd is never below this share of the curve's range
+WIDE_SUPPORT = 16  # from this many checkpoints on, a level change needs three on each side instead of two
+SETTLED = 5  # an event is tentative while fewer checkpoints than this follow its completion
+
+# Share of simulated curves without events in which something worth `NEED` is found, and the decay of that share
+# with every further unit of score; see docs/events.md for the curves.
+FALSE_SHARE = 0.03
+FALSE_DECAY = 0.2
 
 
 @dataclass(frozen=True)
 class Event:
-    """One event of one curve: steps in training steps, sizes in the metric's unit, sharpness in decades."""
+    """One event of one curve.
+
+    Places are training steps; before, after and magnitude are in the metric's unit; sharpness is the 10-90 % width
+    in decades of step + 1 (full width at half maximum of a bump, 0 for a kink). `scale` is "log" where it was
+    found on log10 of the values. `worth` is the gain in twice the log-likelihood.
+    """
 
     kind: str
     direction: str
@@ -36,82 +48,93 @@ class Event:
     sharpness: float
     p_value: float
     worth: float
+    scale: str = "linear"
+    resolved: bool = True
+    tentative: bool = False
+    note: str = ""
 
 
-def axis(step: Array) -> Array:
-    """Place of a step on the log axis, in decades: log10(step + 1)."""
-    return np.log10(np.asarray(step, dtype=float) + 1.0)
-
-
-def _steps(x: float) -> float:
-    return max(10.0**x - 1.0, 0.0)
-
-
-def relative_noise(stderr: Array | None, size: int) -> Array | None:
-    """Relative noise of each checkpoint from its standard errors; None where they say that it is even.
-
-    Only the shape of the standard errors is used: their level misses checkpoint-to-checkpoint noise, and
-    overstates it where all checkpoints share their evaluation examples.
-    """
-    if stderr is None or not np.isfinite(stderr).any() or np.nanmax(stderr) <= 0:
-        return None
-    known = np.where(np.isfinite(stderr) & (stderr > 0), stderr, np.nan)
-    typical = float(np.nanmedian(known))
-    log = np.log(np.clip(np.nan_to_num(known / typical, nan=1.0), 0.2, 5.0))
-    window = max(size // 6, 3) // 2 * 2 + 1
-    pad = np.pad(log, window // 2, mode="edge")
-    smooth = np.median(np.lib.stride_tricks.sliding_window_view(pad, window), axis=1)
-    if np.ptp(smooth) < np.log(1.6):
-        return None
-    scale = np.exp(smooth)
-    return scale / np.sqrt(np.mean(scale**2))
-
-
-def prepare(step: Array, value: Array, stderr: Array | None = None) -> tuple[Curve, float, float] | None:
-    """A curve ready for fitting with the offset and unit that standardised it; None where nothing can be said.
-
-    Gaps (NaN) are left out. None: fewer than `FEWEST` checkpoints, or all values equal.
-    """
-    keep = np.isfinite(step) & np.isfinite(value)
-    order = np.argsort(step[keep], kind="stable")
-    s, v = step[keep][order], value[keep][order]
-    se = None if stderr is None else np.asarray(stderr, dtype=float)[keep][order]
-    if len(s) < FEWEST or np.ptp(v) <= 1e-12 * max(abs(float(v[0])), 1e-300):
-        return None
-    offset, unit = float(np.median(v)), float(np.ptp(v))
-    floor, expected = FLOOR, np.nan
-    if se is not None and np.isfinite(se).any():
-        expected = float(np.nanmedian(se)) / unit
-        floor = max(floor, 0.3 * expected)
-    curve = make_curve(axis(s), (v - offset) / unit, relative_noise(se, len(s)), floor, expected)
-    return curve, offset, unit
-
-
-def p_value(worth: float, size: int) -> float:
-    """Chance that a curve without events yields one worth this much, from the simulated tail."""
-    return float(min(1.0, 40.0 * np.exp(-0.42 * worth)))
+def p_value(kind: str, worth: float) -> float:
+    """Chance that a curve without events yields an event of this kind worth this much."""
+    return float(min(1.0, FALSE_SHARE * np.exp(-FALSE_DECAY * (worth - NEED[kind]))))
 
 
 def detect_curve(step: Array, value: Array, stderr: Array | None = None) -> list[Event]:
     """Events of one curve, in order of place.
 
-    `step`, `value`, `stderr`: one number a checkpoint; NaN values are gaps. Empty where fewer than 8
-    checkpoints were measured or all values are equal.
+    `step`, `value`, `stderr`: one number a checkpoint, in any order; NaN values are gaps. Values that are positive
+    and span more than two orders of magnitude are looked at on the log as well, and p-values doubled for it.
+    Empty where fewer than 8 checkpoints were measured or all values are equal.
+    Raises ValueError where the arrays differ in length or a step is negative.
     """
     step, value = np.asarray(step, dtype=float), np.asarray(value, dtype=float)
+    error = None if stderr is None else np.asarray(stderr, dtype=float)
+    lengths = {len(step), len(value), len(value if error is None else error)}
+    if len(lengths) > 1:
+        raise ValueError(f"step, value and stderr have lengths {sorted(lengths)}: expected one number a checkpoint")
+    if np.nanmin(step, initial=0.0) < 0:
+        raise ValueError(f"step {np.nanmin(step)} is negative: expected training steps from 0 on")
+    found = _on_scale(step, value, error, "linear")
+    if not spans_magnitudes(value):
+        return found
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_error = None if error is None else error / (value * np.log(10.0))
+        on_log = _on_scale(step, np.log10(value), log_error, "log")
+    both = _without_repeats(found, on_log)
+    return [replace(e, p_value=min(1.0, 2 * e.p_value)) for e in both]
+
+
+def _on_scale(step: Array, value: Array, stderr: Array | None, scale: str) -> list[Event]:
     prepared = prepare(step, value, stderr)
     if prepared is None:
         return []
     curve, offset, unit = prepared
-    support = 3 if curve.size >= 16 else 2
-    explanation = explain(curve, dictionary(curve.x, support))
-    return [_event(curve, f, offset, unit) for f in name_events(curve, explanation)]
+    explanation = explain(curve, dictionary(curve.x, 3 if curve.size >= WIDE_SUPPORT else 2))
+    smooth = fitted_curve(curve, explanation, spikes=False) * unit + offset
+    return [_event(curve, f, smooth, unit, scale) for f in name_events(curve, explanation)]
 
 
-def _event(curve: Curve, f: Found, offset: float, unit: float) -> Event:
-    around = np.interp([f.onset, f.completion], curve.x, curve.y) * unit + offset
+def _without_repeats(linear: list[Event], log: list[Event]) -> list[Event]:
+    """Events of both scales; of two that are the same change, the one with more evidence."""
+    out = list(linear)
+    for event in log:
+        same = [e for e in out if e.direction == event.direction and e.lower <= event.upper and event.lower <= e.upper]
+        if not same:
+            out.append(event)
+        elif all(event.worth > e.worth for e in same):
+            out = [e for e in out if e not in same] + [event]
+    return sorted(out, key=lambda e: e.midpoint)
+
+
+def _levels(curve: Curve, f: Found, smooth: Array) -> tuple[float, float]:
+    """The fitted curve before and after an event, where it has hardly begun and has all but ended."""
+    left, right = bracket(curve.x, f.middle)
+    margin = 0.3 * f.width if f.kind == "transition" else 0.0
+    ends = [min(f.onset - margin, left), max(f.completion + margin, right)]
+    if f.kind == "kink":
+        ends = [f.middle, float(curve.x[-1])]
+    before, after = np.interp(ends, curve.x, smooth)
+    return float(before), float(after)
+
+
+def _event(curve: Curve, f: Found, smooth: Array, unit: float, scale: str) -> Event:
+    before, after = _levels(curve, f, smooth)
+    size, error = f.size * unit, f.size_error * unit
+    notes = [f.note] if f.note else []
+    if scale == "log":
+        notes.insert(0, f"on log10 of the value, which changes by {size:.3g}")
+        before, after = 10.0**before, 10.0**after
+        error *= abs(after) * float(np.log(10.0))
+        size = after - before
+    left, right = bracket(curve.x, f.middle)
+    resolved = f.kind != "transition" or f.width > right - left
+    if not resolved:
+        notes.append("between two checkpoints: sharpness is an upper bound")
+    tentative = f.kind != "spike" and int(np.sum(curve.x > f.completion)) < SETTLED
+    if tentative:
+        notes.append(f"fewer than {SETTLED} checkpoints after it")
     return Event(
-        f.kind, "up" if f.sign > 0 else "down", _steps(f.onset), _steps(f.middle), _steps(f.completion),
-        _steps(f.low), _steps(f.high), float(around[0]), float(around[1]), f.size * unit, f.size_error * unit,
-        f.width, p_value(f.worth, curve.size), f.worth,
-    )
+        f.kind, "up" if f.sign > 0 else "down", steps(f.onset), steps(f.middle), steps(f.completion),
+        steps(f.low), steps(f.high), before, after, size, error, f.width if resolved else right - left,
+        p_value(f.kind, f.worth), f.worth, scale, resolved, tentative, "; ".join(notes),
+    )  # fmt: skip

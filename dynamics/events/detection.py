@@ -40,7 +40,7 @@ def detect(
         for event in found:
             row = asdict(event)
             row.pop("worth")
-            rows.append({**named, **row, "curve_p": best, "note": "", "scale": "linear", "resolved": True, "tentative": False})
+            rows.append({**named, **row})
     return _control(rows, tested, fdr, min_size)
 
 

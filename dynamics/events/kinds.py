@@ -42,6 +42,7 @@ class Found:
     width: float
     worth: float
     parts: tuple[int, ...]
+    note: str = ""
 
 
 def _coefficients(explanation: Explanation) -> Array:
@@ -55,6 +56,15 @@ def _null_curve(curve: Curve, explanation: Explanation) -> Array:
     return curve.null[:, chosen] @ explanation.fit.coefficients[: len(chosen)]
 
 
+def fitted_curve(curve: Curve, explanation: Explanation, *, spikes: bool = True) -> Array:
+    """The explained curve in standardised values, with or without its spikes."""
+    out = _null_curve(curve, explanation)
+    for value, atom in zip(_coefficients(explanation), explanation.atoms, strict=True):
+        if spikes or atom.shape != "spike":
+            out = out + value * column(curve.x, atom)
+    return out
+
+
 def _half_width(atom: Atom) -> float:
     if atom.shape == "relaxation":
         return 0.67
@@ -64,10 +74,7 @@ def _half_width(atom: Atom) -> float:
 def _against_trend(curve: Curve, explanation: Explanation, which: int) -> bool:
     """Whether a level change cancels the trend around it: the curve halts there, it does not jump."""
     atom, values = explanation.atoms[which], _coefficients(explanation)
-    rest = _null_curve(curve, explanation)
-    for k, other in enumerate(explanation.atoms):
-        if k != which and other.shape != "spike":
-            rest = rest + values[k] * column(curve.x, other)
+    rest = fitted_curve(curve, explanation, spikes=False) - values[which] * column(curve.x, atom)
     half = max(_half_width(atom) / 0.8, 0.05)
     if atom.middle - half < curve.x[0] + 0.2 or atom.middle + half > curve.x[-1] - 0.2:
         return False
@@ -119,8 +126,6 @@ def _join(a: Found, b: Found) -> Found | None:
     apart, ratio = second.middle - first.middle, abs(first.size) / max(abs(second.size), 1e-12)
     parts, worth = (*first.parts, *second.parts), max(a.worth, b.worth)
     strong = a if a.worth >= b.worth else b
-    if {a.kind, b.kind} == {"kink"}:
-        return _join_kinks(first, second)
     if a.kind == b.kind == "transition" and a.sign != b.sign and apart < 0.7 and 0.5 < ratio < 2:
         middle = (first.middle + second.middle) / 2
         size = first.sign * (abs(first.size) + abs(second.size)) / 2
@@ -133,10 +138,6 @@ def _join(a: Found, b: Found) -> Found | None:
     near = apart < max(a.width, b.width, 0.15) / 2 + 0.1
     if near and "spike" not in (a.kind, b.kind):
         return replace(strong, parts=parts)
-    return None
-
-
-def _join_kinks(first: Found, second: Found) -> Found | None:
     return None
 
 
@@ -184,16 +185,11 @@ def heavy_tailed(curve: Curve, explanation: Explanation) -> bool:
 
 
 def _material(curve: Curve, explanation: Explanation, found: Found) -> bool:
-    values = _coefficients(explanation)
-    fitted = _null_curve(curve, explanation) + event_columns(curve, list(explanation.atoms)) @ values
-    if found.kind != "spike":
-        smooth = fitted - sum(
-            (values[k] * column(curve.x, a) for k, a in enumerate(explanation.atoms) if a.shape == "spike"),
-            np.zeros(curve.size),
-        )
-        return abs(found.size) >= MATERIAL * float(np.ptp(smooth))
-    left = np.abs(curve.y - fitted)
-    return abs(found.size) >= SPIKE_LEAD * float(left.max())
+    """Whether the event moves the curve by a visible share of its range, or stands out as a spike."""
+    if found.kind == "spike":
+        left = np.abs(curve.y - fitted_curve(curve, explanation))
+        return abs(found.size) >= SPIKE_LEAD * float(left.max())
+    return abs(found.size) >= MATERIAL * float(np.ptp(fitted_curve(curve, explanation, spikes=False)))
 
 
 def name_events(curve: Curve, explanation: Explanation) -> list[Found]:
@@ -203,16 +199,13 @@ def name_events(curve: Curve, explanation: Explanation) -> list[Found]:
     found = [f for f in found if _material(curve, explanation, f)]
     if heavy_tailed(curve, explanation):
         found = [f for f in found if f.kind != "spike"]
-    merged = True
-    while merged:
-        merged = False
-        for i in range(len(found)):
-            for j in range(i + 1, len(found)):
-                joined = _join(found[i], found[j])
-                if joined is not None:
-                    found = [f for k, f in enumerate(found) if k not in (i, j)] + [joined]
-                    merged = True
-                    break
-            if merged:
-                break
-    return sorted(found, key=lambda f: f.middle)
+    return sorted(_join_all(found), key=lambda f: f.middle)
+
+
+def _join_all(found: list[Found]) -> list[Found]:
+    for i in range(len(found)):
+        for j in range(i + 1, len(found)):
+            joined = _join(found[i], found[j])
+            if joined is not None:
+                return _join_all([*(f for k, f in enumerate(found) if k not in (i, j)), joined])
+    return found

@@ -1,0 +1,70 @@
+"""From measured numbers to a curve that can be fitted: the log axis, gaps, units, and the shape of the noise."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamics.events.likelihood import Curve, make_curve
+
+Array = NDArray[np.float64]
+
+FEWEST = 8  # below, a level before and a level after cannot be told from noise
+FLOOR = 0.01  # noise sd is never below this share of the curve's range
+SPAN = 100.0  # values that differ by more than this factor are looked at on the log as well
+
+
+def axis(step: Array) -> Array:
+    """Place of a step on the log axis, in decades: log10(step + 1)."""
+    return np.log10(np.asarray(step, dtype=float) + 1.0)
+
+
+def steps(x: float) -> float:
+    """Training step at a place on the log axis."""
+    return max(10.0**x - 1.0, 0.0)
+
+
+def relative_noise(stderr: Array | None, size: int) -> Array | None:
+    """Relative noise of each checkpoint from its standard errors; None where they say that it is even.
+
+    Only the shape of the standard errors is used: their level misses checkpoint-to-checkpoint noise, and
+    overstates it where all checkpoints share their evaluation examples.
+    """
+    if stderr is None or not np.isfinite(stderr).any() or np.nanmax(stderr) <= 0:
+        return None
+    known = np.where(np.isfinite(stderr) & (stderr > 0), stderr, np.nan)
+    typical = float(np.nanmedian(known))
+    log = np.log(np.clip(np.nan_to_num(known / typical, nan=1.0), 0.2, 5.0))
+    window = max(size // 6, 3) // 2 * 2 + 1
+    pad = np.pad(log, window // 2, mode="edge")
+    smooth = np.median(np.lib.stride_tricks.sliding_window_view(pad, window), axis=1)
+    if np.ptp(smooth) < np.log(1.6):
+        return None
+    scale = np.exp(smooth)
+    return scale / np.sqrt(np.mean(scale**2))
+
+
+def prepare(step: Array, value: Array, stderr: Array | None = None) -> tuple[Curve, float, float] | None:
+    """A curve ready for fitting with the offset and unit that standardised it; None where nothing can be said.
+
+    Gaps (NaN) are left out. None: fewer than `FEWEST` checkpoints, or all values equal.
+    """
+    keep = np.isfinite(step) & np.isfinite(value)
+    order = np.argsort(step[keep], kind="stable")
+    s, v = step[keep][order], value[keep][order]
+    se = None if stderr is None else np.asarray(stderr, dtype=float)[keep][order]
+    if len(s) < FEWEST or np.ptp(v) <= 1e-12 * max(abs(float(v[0])), 1e-300):
+        return None
+    offset, unit = float(np.median(v)), float(np.ptp(v))
+    floor, expected = FLOOR, np.nan
+    if se is not None and np.isfinite(se).any():
+        expected = float(np.nanmedian(se)) / unit
+        floor = max(floor, 0.3 * expected)
+    curve = make_curve(axis(s), (v - offset) / unit, relative_noise(se, len(s)), floor, expected)
+    return curve, offset, unit
+
+
+def spans_magnitudes(value: Array) -> bool:
+    """Whether a curve is positive throughout and spans more than two orders of magnitude."""
+    known = value[np.isfinite(value)]
+    return bool(len(known) and known.min() > 0 and known.max() > SPAN * known.min())
