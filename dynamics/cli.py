@@ -47,9 +47,6 @@ def main() -> None:
         _fail(error, BAD_USAGE)
     except DynamicsError as error:
         _fail(error, SOME_FAILED)
-    except KeyboardInterrupt:
-        err_console.print("stopped; what is stored stays, and the same command goes on from there")
-        sys.exit(INTERRUPTED)
 
 
 def _fail(error: DynamicsError, code: int) -> None:
@@ -183,8 +180,8 @@ def _finish(run: Run) -> None:
     from dashboards.summary import summarise
 
     path = write_report(run.folder)
-    for sentence in summarise(read_frames(run.folder)).headlines:
-        typer.echo(sentence)
+    for remark in summarise(read_frames(run.folder)).headlines:
+        typer.echo(f"{remark.series}: {remark.text}")
     typer.echo(f"report: {path}")
     sys.exit(_say_failures(run))
 
@@ -222,15 +219,20 @@ class _Bars:
 
 @contextmanager
 def _bars() -> Iterator[_Bars]:
-    if not err_console.is_terminal:
-        yield _Bars(None)
-        return
+    """What long work reports to; Ctrl-C in it ends the command with a word about what stays."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=err_console) as progress:
-        yield _Bars(progress)
+    try:
+        if err_console.is_terminal:
+            with Progress(*columns, console=err_console) as progress:
+                yield _Bars(progress)
+        else:
+            yield _Bars(None)
+    except KeyboardInterrupt:
+        err_console.print("stopped; what is stored stays, and the same command goes on from there")
+        sys.exit(INTERRUPTED)
 
 
 def _watching(bars: _Bars) -> Watch:

@@ -8,9 +8,12 @@ checkpoint's note says why.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 import duckdb
@@ -123,14 +126,15 @@ class Store:
         Rows with the key of a stored row (see `KEYS`) replace it. Columns that are left out are NULL.
         """
         frames = {table: _conform(table, rows) for table, rows in tables.items()}
-        self._db.execute("BEGIN")
-        try:
-            for table, frame in frames.items():
-                self._replace(table, frame)
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
+        with _uninterrupted():
+            self._db.execute("BEGIN")
+            try:
+                for table, frame in frames.items():
+                    self._replace(table, frame)
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
 
     def write_events(self, events: pl.DataFrame) -> None:
         """Replace all events of the run: they are derived from the measurements as a whole."""
@@ -181,6 +185,22 @@ class Store:
             raise UsageError(msg) from error
         assert isinstance(frame, pl.DataFrame)
         return frame
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait until a transaction is over; inside the database it would come out as another error."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: received.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if received and callable(before):
+        before(*received[0])
 
 
 def _conform(table: str, rows: pl.DataFrame | Iterable[Mapping[str, Any]]) -> pl.DataFrame:

@@ -163,12 +163,17 @@ class _Sweep:
             f"SELECT DISTINCT {columns} FROM measurements WHERE series = ?", [self.series.name]
         )
         self.stored = set(stored.rows())
+        known = self.store.query(
+            "SELECT stage, step, weights_sha FROM checkpoints WHERE series = ?", [self.series.name]
+        )
+        self.known = {(stage, step): sha for stage, step, sha in known.rows()}
 
     def _one(self, checkpoint: Checkpoint, future: Future[Opened]) -> None:
         try:
             opened = future.result()
             missing = [metric for metric in self.metrics if self._key(opened, metric) not in self.stored]
             if not missing:
+                self._keep(opened)
                 self._report(checkpoint, "stored")
                 return
             self.model.load(opened.weights)
@@ -178,11 +183,14 @@ class _Sweep:
             return
         gaps = frame.filter(pl.col("value").is_null())["metric"].unique().sort().to_list()
         note = "; ".join(f"{name} is undefined: {METRICS[name].undefined or 'not a number'}" for name in gaps)
-        row = _checkpoint_row(checkpoint, "measured", note) | {
-            "weights_sha": opened.weights.sha, "dtype": opened.weights.dtype, "bytes": opened.weights.n_bytes,
-        }  # fmt: skip
-        self.store.write(measurements=frame, checkpoints=[row])
+        self.store.write(measurements=frame, checkpoints=[_measured_row(opened, note)])
         self._report(checkpoint, "measured", note)
+
+    def _keep(self, opened: Opened) -> None:
+        """Everything is stored already. A step that has gone back to older weights must say so again."""
+        place = (opened.checkpoint.stage, opened.checkpoint.step)
+        if self.known.get(place) != opened.weights.sha:
+            self.store.write(checkpoints=[_measured_row(opened, "")])
 
     def _measure(self, opened: Opened, metrics: list[Metric]) -> pl.DataFrame:
         frames = []
@@ -266,6 +274,13 @@ def _metric_row(metric: Metric) -> dict[str, Any]:
     return {
         "metric": metric.name, "version": metric.version, "unit": metric.unit, "lower": metric.lower,
         "upper": metric.upper, "axes": ",".join(metric.axes), "title": metric.title, "source": metric.source,
+    }  # fmt: skip
+
+
+def _measured_row(opened: Opened, note: str) -> dict[str, Any]:
+    weights = opened.weights
+    return _checkpoint_row(opened.checkpoint, "measured", note) | {
+        "weights_sha": weights.sha, "dtype": weights.dtype, "bytes": weights.n_bytes,
     }  # fmt: skip
 
 

@@ -71,9 +71,11 @@ def detect_curve(step: Array, value: Array, stderr: Array | None = None) -> list
     error = None if stderr is None else np.asarray(stderr, dtype=float)
     lengths = {len(step), len(value), len(value if error is None else error)}
     if len(lengths) > 1:
-        raise ValueError(f"step, value and stderr have lengths {sorted(lengths)}: expected one number a checkpoint")
+        msg = f"step, value and stderr have lengths {sorted(lengths)}: expected one number a checkpoint"
+        raise ValueError(msg)
     if np.nanmin(step, initial=0.0) < 0:
-        raise ValueError(f"step {np.nanmin(step)} is negative: expected training steps from 0 on")
+        msg = f"step {np.nanmin(step)} is negative: expected training steps from 0 on"
+        raise ValueError(msg)
     found = _on_scale(step, value, error, "linear")
     if not spans_magnitudes(value):
         return found

@@ -28,7 +28,8 @@ def detect(
     Raises ValueError for a frame without the four columns and for an `fdr` outside (0, 1].
     """
     if not 0 < fdr <= 1:
-        raise ValueError(f"fdr is {fdr}: expected a share in (0, 1], such as 0.05")
+        msg = f"fdr is {fdr}: expected a share in (0, 1], such as 0.05"
+        raise ValueError(msg)
     rows: list[dict[str, object]] = []
     tested: dict[str, list[float]] = {}
     for key, part in as_measurements(frame).group_by(KEYS, maintain_order=True):

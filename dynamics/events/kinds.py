@@ -129,8 +129,20 @@ def _join(a: Found, b: Found) -> Found | None:
     if a.kind == b.kind == "transition" and a.sign != b.sign and apart < 0.7 and 0.5 < ratio < 2:
         middle = (first.middle + second.middle) / 2
         size = first.sign * (abs(first.size) + abs(second.size)) / 2
-        return Found("bump", first.sign, first.onset, middle, second.completion, first.low, second.high, size,
-                     max(a.size_error, b.size_error), apart, worth, parts)
+        return Found(
+            "bump",
+            first.sign,
+            first.onset,
+            middle,
+            second.completion,
+            first.low,
+            second.high,
+            size,
+            max(a.size_error, b.size_error),
+            apart,
+            worth,
+            parts,
+        )
     close = apart < max(0.6 * (a.width + b.width) / 2 + 0.05, 0.12)
     if close and a.kind == b.kind == "transition" and a.sign == b.sign:
         wide = replace(strong, onset=min(a.onset, b.onset), completion=max(a.completion, b.completion))

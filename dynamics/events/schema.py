@@ -56,10 +56,11 @@ def as_measurements(frame: pl.DataFrame) -> pl.DataFrame:
     """
     missing = [c for c in ("series", "step", "metric", "value") if c not in frame.columns]
     if missing:
-        raise ValueError(
+        msg = (
             f"cannot look for events: the frame has no column {', '.join(missing)} (it has {', '.join(frame.columns)}); "
             "expected series, step, metric, value and optionally stage, stderr, layer, head, index, label, tokens_seen"
         )
+        raise ValueError(msg)
     wanted: dict[str, type[pl.DataType]] = {
         "series": pl.String,
         "metric": pl.String,

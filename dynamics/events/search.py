@@ -35,7 +35,7 @@ MAX_ATOMS = 6
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a curve was found to be made of. 
+    """What a curve was found to be made of.
 
     `worth[k]` is the score lost when atom k is left out, `margin[k]` when a gradual shape takes its place.
     """
@@ -110,9 +110,7 @@ def _leaders(total: Array, dictionary: Dictionary, base: float) -> list[int]:
     return sorted(best, key=lambda b: -total[b])[:4]
 
 
-def _grow(
-    curve: Curve, dictionary: Dictionary, candidates: Candidates, atoms: list[Atom]
-) -> tuple[list[Atom], Fit]:
+def _grow(curve: Curve, dictionary: Dictionary, candidates: Candidates, atoms: list[Atom]) -> tuple[list[Atom], Fit]:
     """Add the best shape again and again, refining those already there, until none is worth adding."""
     fit = evaluate(curve, event_columns(curve, atoms))
     while len(atoms) < MAX_ATOMS:

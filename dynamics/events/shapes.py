@@ -69,7 +69,8 @@ def columns(x: Array, shape: str, middle: Array, width: Array) -> Array:
     if shape == "spike":
         index = np.arange(len(x))[:, None]
         return ((index >= m) & (index < m + np.round(w))).astype(float)
-    raise ValueError(f"unknown shape {shape!r}: expected one of {EVENT_SHAPES + GRADUAL_SHAPES}")
+    msg = f"unknown shape {shape!r}: expected one of {EVENT_SHAPES + GRADUAL_SHAPES}"
+    raise ValueError(msg)
 
 
 def column(x: Array, atom: Atom) -> Array:

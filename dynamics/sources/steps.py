@@ -73,3 +73,20 @@ def _exact(steps: list[int], step: int) -> int:
         msg = f"step {step} is not in the history; nearest are {' and '.join(map(str, nearest))}"
         raise UsageError(msg)
     return step
+
+
+def spans(text: str) -> list[int]:
+    """The numbers of a rule, ascending; a rule knows what could be there, not what is.
+
+    >>> spans("0..60:20,1000..3000:1000,5")
+    [0, 5, 20, 40, 60, 1000, 2000, 3000]
+    """
+    numbers: set[int] = set()
+    for part in text.replace(" ", "").split(","):
+        span = re.fullmatch(r"(\d+)(?:\.\.(\d+)(?::(\d+))?)?", part)
+        if span is None:
+            msg = f"cannot read {part!r} in {text!r}; expected numbers such as 5 or 0..60:20"
+            raise UsageError(msg)
+        first = int(span[1])
+        numbers.update(range(first, int(span[2] or first) + 1, int(span[3] or 1)))
+    return sorted(numbers)

@@ -1,0 +1,129 @@
+"""The store: transactions, keys, gaps, and what a reader sees."""
+
+from __future__ import annotations
+
+import signal
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from dynamics.errors import StoreError, UsageError
+from dynamics.store import SCHEMA, Store
+
+ROW = {
+    "series": "s", "stage": "", "step": 1, "metric": "m", "value": 1.0, "weights_sha": "w", "task_hash": "t",
+    "version": 1, "run_id": "r",
+}  # fmt: skip
+
+
+def plan(run_id: str, task_hash: str, day: int) -> dict[str, list[dict[str, object]]]:
+    return {
+        "runs": [{"run_id": run_id, "started": datetime(2026, 1, day)}],
+        "plans": [{"run_id": run_id, "series": "s", "metric": "m", "task_hash": task_hash, "version": 1}],
+    }
+
+
+def checkpoint(sha: str) -> list[dict[str, object]]:
+    return [{"series": "s", "stage": "", "step": 1, "weights_sha": sha, "status": "measured"}]
+
+
+def test_columns_are_those_of_the_contract(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        for table, columns in SCHEMA.items():
+            assert store.query(f"SELECT * FROM {table}").columns == list(columns)
+
+
+def test_writing_a_row_again_replaces_it(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.write(measurements=[ROW, ROW | {"head": 1, "value": 5.0}])
+        store.write(measurements=[ROW | {"value": 2.0}])
+        assert store.read("measurements")["value"].to_list() == [2.0]
+
+
+def test_other_weights_inputs_or_definitions_are_other_rows(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        for change in ({}, {"weights_sha": "other"}, {"task_hash": "other"}, {"version": 2}):
+            store.write(measurements=[ROW | change])
+        assert len(store.read("measurements")) == 4
+
+
+def test_nan_and_infinity_are_stored_as_gaps(tmp_path: Path) -> None:
+    rows = [ROW | {"step": step, "value": value} for step, value in enumerate([float("nan"), float("inf"), 1.0])]
+    with Store(tmp_path) as store:
+        store.write(measurements=rows)
+        assert store.read("measurements")["value"].to_list() == [None, None, 1.0]
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.write(measurements=[ROW])
+        with pytest.raises(StoreError, match="no columns .'nonsense'"):
+            store.write(checkpoints=checkpoint("w"), measurements=[ROW | {"nonsense": 1}])
+        assert store.read("checkpoints").is_empty()
+        assert len(store.read("measurements")) == 1
+
+
+def test_an_interrupt_waits_for_the_end_of_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace = Store._replace
+
+    def interrupted(store: Store, table: str, frame: pl.DataFrame) -> None:
+        signal.raise_signal(signal.SIGINT)
+        replace(store, table, frame)
+
+    monkeypatch.setattr(Store, "_replace", interrupted)
+    with Store(tmp_path) as store:
+        with pytest.raises(KeyboardInterrupt):
+            store.write(measurements=[ROW])
+        assert len(store.read("measurements")) == 1
+
+
+def test_curves_hold_what_the_latest_run_asked_for(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.write(measurements=[ROW, ROW | {"task_hash": "u", "value": 7.0}], checkpoints=checkpoint("w"))
+        store.write(**plan("first", "t", 1))
+        assert store.read("curves")["value"].to_list() == [1.0]
+        store.write(**plan("second", "u", 2))
+        assert store.read("curves")["value"].to_list() == [7.0]
+        store.write(**plan("third", "t", 3))
+        assert store.read("curves")["value"].to_list() == [1.0]
+
+
+def test_curves_leave_out_numbers_of_weights_that_a_step_no_longer_has(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.write(measurements=[ROW], checkpoints=checkpoint("w"), **plan("r", "t", 1))
+        store.write(measurements=[ROW | {"weights_sha": "new", "value": 3.0}], checkpoints=checkpoint("new"))
+        assert store.read("curves")["value"].to_list() == [3.0]
+
+
+def test_a_second_process_may_not_write_while_one_does(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    (tmp_path / "run.duckdb").write_bytes(b"not a database")
+    with pytest.raises(StoreError, match="cannot open .*run.duckdb"):
+        Store(tmp_path)
+
+
+def test_reading_what_is_not_there_says_how_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no run at .*'dynamics run' or 'dynamics measure' makes one"):
+        Store(tmp_path, read_only=True)
+    with Store(tmp_path) as store:
+        with pytest.raises(UsageError, match="no table 'event' in the store; it has curves, series"):
+            store.read("event")
+        with pytest.raises(UsageError, match="the query failed.*nowhere"):
+            store.query("SELECT * FROM nowhere")
+
+
+def test_a_reader_cannot_write(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    with Store(tmp_path, read_only=True) as store, pytest.raises(UsageError, match="read-only"):
+        store.query("DELETE FROM measurements")
+
+
+def test_extra_columns_of_events_are_kept(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.write_events(pl.DataFrame({"series": ["s"], "metric": ["m"], "scale": ["log"]}))
+        assert store.read("events").select("series", "scale").rows() == [("s", "log")]
+        store.write_events(pl.DataFrame(schema={"series": pl.String}))
+        assert store.read("events").is_empty()
+
