@@ -19,9 +19,11 @@ def conditions(frames: Frames, metrics: Sequence[str]) -> str:
     if rows.is_empty():
         return ""
     hashes = rows["task_hash"].drop_nulls().unique().sort().to_list()
-    tasks = [
-        _task(row) for row in frames.tasks.filter(pl.col("task_hash").is_in(hashes)).iter_rows(named=True)
-    ]
+    # A metric that also reads the last checkpoint carries that one's hash in its task's: one task, said once.
+    used = frames.tasks.filter(pl.col("task_hash").is_in(hashes)).unique(
+        ("task", "seed", "settings"), maintain_order=True
+    )
+    tasks = [_task(row) for row in used.iter_rows(named=True)]
     counts = rows["n"].drop_nulls().unique().sort().to_list()
     n = f"n = {_range(counts)} per number." if counts else ""
     seeds = frames.series["seed"].drop_nulls().unique().sort().to_list()
@@ -33,12 +35,10 @@ def conditions(frames: Frames, metrics: Sequence[str]) -> str:
 
 def _task(row: dict[str, Any]) -> str:
     settings = {name: value for name, value in loads(row["settings"]).items() if value is not None}
-    listed = [
-        f"{shorten(name.replace('_', ' '), 40)} {shorten(str(value), 60)}" for name, value in settings.items()
-    ]
+    listed = [f"{shorten(name.replace('_', ' '), 40)} {shorten(str(value), 60)}" for name, value in settings.items()]
     facts = [f"seed {row['seed']}" if row["seed"] is not None else "", _examples(row["n_examples"]), *listed]
     facts = [fact for fact in facts if fact][: MAX_SETTINGS + 2]
-    return f"Task {row['task']} ({', '.join(facts)}; hash {(row['task_hash'] or '')[:10]})."
+    return f"Task {shorten(row['task'] or 'not named')} ({', '.join(facts)}; hash {(row['task_hash'] or '')[:10]})."
 
 
 def _examples(count: int | None) -> str:

@@ -49,7 +49,7 @@ class Frames:
 
     def title(self, metric: str) -> str:
         """The metric's title, made readable from its name where the store gives none."""
-        title = shorten(self.about(metric).get("title") or metric.replace("_", " "), 90)
+        title = shorten(self.about(metric).get("title") or metric.replace("_", " "), 140)
         return title[:1].upper() + title[1:]
 
     def curves(self, *metrics: str) -> pl.DataFrame:
@@ -116,11 +116,7 @@ def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
         for name, frame in tables.items()
     }
     # Unequal sequences may come back in any order from the store: charts and sentences must not depend on it.
-    tokens = (
-        renamed["checkpoints"]
-        .select("series", "stage", "step", "tokens_seen")
-        .unique(("series", "stage", "step"))
-    )
+    tokens = renamed["checkpoints"].select("series", "stage", "step", "tokens_seen").unique(("series", "stage", "step"))
     measurements = _latest(renamed["measurements"]).join(
         tokens, on=("series", "stage", "step"), how="left", nulls_equal=True
     )
@@ -129,7 +125,7 @@ def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
         series=renamed["series"],
         checkpoints=renamed["checkpoints"].sort("series", "step"),
         metrics=renamed["metrics"],
-        tasks=renamed["tasks"],
+        tasks=renamed["tasks"].unique("task_hash", maintain_order=True),
         measurements=_named(measurements).sort("series", "metric", *PLACE, "step"),
         events=_named(_complete(renamed["events"])).sort("series", "metric", "midpoint"),
         runs=renamed["runs"],
@@ -138,9 +134,7 @@ def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
 
 def _display_names(tables: dict[str, pl.DataFrame]) -> dict[str, str]:
     """Short, distinct names for series: a name of ten thousand letters is data too."""
-    names = pl.concat(
-        [tables[table]["series"] for table in ("series", "checkpoints", "measurements", "events")]
-    )
+    names = pl.concat([tables[table]["series"] for table in ("series", "checkpoints", "measurements", "events")])
     shown: dict[str, str] = {}
     for name in names.drop_nulls().unique(maintain_order=True).to_list():
         short = shorten(name)
@@ -152,14 +146,10 @@ def _latest(measurements: pl.DataFrame) -> pl.DataFrame:
     """One number for each curve and step: that of the newest definition, on the task that most numbers come from."""
     if measurements.is_empty():
         return measurements
-    newest = measurements.filter(
-        pl.col("version").fill_null(0) == pl.col("version").fill_null(0).max().over("metric")
-    )
+    newest = measurements.filter(pl.col("version").fill_null(0) == pl.col("version").fill_null(0).max().over("metric"))
     counted = newest.with_columns(pl.len().over("series", "metric", "task_hash").alias("_n"))
     ranked = counted.sort("_n", "task_hash", descending=True, nulls_last=True)
-    chosen = ranked.filter(
-        pl.col("task_hash").eq_missing(pl.col("task_hash").first().over("series", "metric"))
-    )
+    chosen = ranked.filter(pl.col("task_hash").eq_missing(pl.col("task_hash").first().over("series", "metric")))
     return chosen.drop("_n").unique(("stage", "step", *CURVE), keep="last", maintain_order=True)
 
 
@@ -175,11 +165,7 @@ def _with_gaps(measurements: pl.DataFrame, checkpoints: pl.DataFrame) -> pl.Data
 
 
 def _complete(events: pl.DataFrame) -> pl.DataFrame:
-    missing = [
-        pl.lit(None, kind).alias(name)
-        for name, kind in SCHEMA["events"].items()
-        if name not in events.columns
-    ]
+    missing = [pl.lit(None, kind).alias(name) for name, kind in SCHEMA["events"].items() if name not in events.columns]
     return events.with_columns(missing)
 
 

@@ -22,19 +22,13 @@ def binned(rows: pl.DataFrame, frames: Frames) -> pl.DataFrame:
     counted from 1, so that their logarithm exists.
     """
     first = 1 if (rows["index"].min() or 0) == 0 else 0
-    place = rows.with_columns((pl.col("index") + first).alias("position")).filter(
-        pl.col("value").is_not_null()
-    )
+    place = rows.with_columns((pl.col("index") + first).alias("position")).filter(pl.col("value").is_not_null())
     if place.is_empty():
-        return pl.DataFrame(
-            schema=dict.fromkeys(("step", "left", "right", "low", "high", "loss"), pl.Float64)
-        )
+        return pl.DataFrame(schema=dict.fromkeys(("step", "left", "right", "low", "high", "loss"), pl.Float64))
     edges = _bands(int(place["position"].max() or 1))  # pyright: ignore[reportArgumentType]
-    band = pl.col("position").cut(
-        edges[1:-1], labels=[str(i) for i in range(len(edges) - 1)], left_closed=True
-    )
+    band = pl.Series(edges).search_sorted(place["position"].cast(pl.Float64), side="right") - 1
     cells = (
-        place.with_columns(band.cast(pl.String).cast(pl.Int64).alias("band"))
+        place.with_columns(band.cast(pl.Int64).alias("band"))
         .group_by("series", "step", "band").agg(pl.col("value").mean().alias("loss"))
         .with_columns(
             pl.col("band").replace_strict(dict(enumerate(edges[:-1])), return_dtype=pl.Float64).alias("low"),
@@ -60,9 +54,7 @@ def _columns(frames: Frames) -> pl.DataFrame:
     for series in frames.series_names():
         steps = frames.steps(series)
         places = [math.log1p(step / ends["constant"]) for step in steps]
-        between = [
-            math.expm1((a + b) / 2) * ends["constant"] for a, b in zip(places, places[1:], strict=False)
-        ]
+        between = [math.expm1((a + b) / 2) * ends["constant"] for a, b in zip(places, places[1:], strict=False)]
         lefts, rights = [steps[0], *between] if steps else [], [*between, steps[-1]] if steps else []
         rows += [
             {"series": series, "step": step, "left": float(left), "right": float(right)}
@@ -85,19 +77,14 @@ def map_panels(frames: Frames, cells: pl.DataFrame, colour: alt.Color, title: st
             alt.Tooltip("step:Q", format=","), alt.Tooltip("low:Q", title="from position", format=".0f"),
             alt.Tooltip("high:Q", title="to before", format=".0f"), alt.Tooltip("value:Q", title=title, format=".4~g"),
         ]  # fmt: skip
-        encoded = alt.Chart(part).mark_rect(clip=True, strokeWidth=0.6).encode(
-            x=theme.step_x(frames.steps(), field="left"), x2="right:Q", y=y, y2="high:Q", color=colour, stroke=_seam(colour), tooltip=tooltip
+        encoded = alt.Chart(part).mark_rect(clip=True, x2Offset=0.7, y2Offset=-0.7).encode(
+            x=theme.step_x(frames.steps(), field="left"), x2="right:Q", y=y, y2="high:Q", color=colour, tooltip=tooltip
         )  # fmt: skip
         panels.append(encoded.properties(width=width, height=220, title=name))
     drawing = panels[0] if len(panels) == 1 else alt.concat(*panels, columns=COLUMNS, spacing=28)
     return drawing.add_params(*theme.parameters(frames.steps())).properties(
         usermeta={"width": theme.WIDTH, "columns": 1 if len(panels) == 1 else COLUMNS}
     )
-
-
-def _seam(colour: alt.Color) -> alt.Stroke:
-    """The cell's own colour around it: without it the background shines through between cells."""
-    return alt.Stroke(field="value", type="quantitative", scale=colour.to_dict()["scale"], legend=None)
 
 
 def _position_ticks(cells: pl.DataFrame) -> list[float]:

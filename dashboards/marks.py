@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,11 @@ import polars as pl
 
 from dashboards import theme
 from dashboards.frames import Frames, thin
+from dashboards.theme import Drawing
 
 LINE = 13  # pixels between two lines of labels
-HOVER = ["series", "place", "step", "value", "stderr", "n"]
+# The columns that a hover tells about, and their formats.
+FORMATS = {"series": "", "measure": "", "place": "", "step": ",.0f", "value": ".4~g", "stderr": ".2~g", "n": ",.0f"}
 
 
 def clusters(events: pl.DataFrame) -> pl.DataFrame:
@@ -20,9 +23,7 @@ def clusters(events: pl.DataFrame) -> pl.DataFrame:
     middle, and how many curves take part.
     """
     bands: list[dict[str, Any]] = []
-    rows = events.filter(pl.col("lower").is_not_null() & pl.col("upper").is_not_null()).sort(
-        "series", "lower"
-    )
+    rows = events.filter(pl.col("lower").is_not_null() & pl.col("upper").is_not_null()).sort("series", "lower")
     for row in rows.iter_rows(named=True):
         first = row["lower"] if row["onset"] is None else row["onset"]
         last = row["upper"] if row["completion"] is None else row["completion"]
@@ -53,11 +54,11 @@ def event_bands(events: pl.DataFrame, steps: Sequence[float]) -> list[alt.Chart]
     ]
     whole = (
         alt.Chart(bands).mark_rect(style="band", opacity=0.10, clip=True)
-        .encode(x=theme.step_x(steps, field="first"), x2="last:Q", tooltip=tooltip)
+        .encode(x=theme.step_place(steps, "first"), x2="last:Q", tooltip=tooltip)
     )  # fmt: skip
     middle = (
         alt.Chart(bands).mark_rect(style="band", opacity=0.16, clip=True)
-        .encode(x=theme.step_x(steps, field="lower"), x2="upper:Q", tooltip=tooltip)
+        .encode(x=theme.step_place(steps, "lower"), x2="upper:Q", tooltip=tooltip)
     )  # fmt: skip
     return [whole, middle]
 
@@ -68,59 +69,66 @@ def failures(frames: Frames, series: str | None = None) -> list[alt.Chart]:
     failed = failed if series is None else failed.filter(pl.col("series") == series)
     if failed.is_empty():
         return []
-    shown = failed.select("series", "step", pl.col("note").str.slice(0, 200))
+    shown = failed.select("series", "step", note_text())
     return [
         alt.Chart(shown)
         .mark_point(style="missing", shape="cross", angle=45, size=50, filled=True, clip=False, yOffset=-6)
         .encode(
-            x=theme.step_x(frames.steps()), y=alt.value("height"),
+            x=theme.step_place(frames.steps()), y=alt.value("height"),
             tooltip=["series:N", alt.Tooltip("step:Q", title="failed at step", format=","), "note:N"],
         )
     ]  # fmt: skip
 
 
-def tooltip(frame: pl.DataFrame, title: str) -> list[alt.Tooltip]:
-    """What a hover says: series, place, step, value, standard error and n, where the frame has them."""
-    titles = {"value": title, "stderr": "standard error", "place": "where"}
-    kinds = {"step": ("Q", ",.0f"), "value": ("Q", ".4~g"), "stderr": ("Q", ".2~g"), "n": ("Q", ",.0f")}
-    shown = [name for name in HOVER if name in frame.columns and frame[name].drop_nulls().len()]
-    shown = [name for name in shown if name != "place" or (frame["place"] != "").any()]
-    return [
-        alt.Tooltip(f"{name}:{kinds.get(name, ('N', ''))[0]}", title=titles.get(name, name),
-                    format=kinds[name][1] if name in kinds else alt.Undefined)
-        for name in shown
-    ]  # fmt: skip
+def note_text() -> pl.Expr:
+    """The notes of checkpoints, short enough for a hover."""
+    return pl.col("note").map_elements(lambda note: theme.shorten(note, 200), return_dtype=pl.String)
 
 
-def hover_points(base: alt.Chart, name: str, tooltips: list[alt.Tooltip]) -> alt.Chart:
+def tooltip(frame: pl.DataFrame, title: str) -> dict[str, str]:
+    """What a hover says, as titles and formats by column: where, step, value, standard error, n; what the frame has."""
+    titles = {"place": "where", "value": title, "stderr": "standard error"}
+    kept = [name for name in FORMATS if name in frame.columns and frame[name].drop_nulls().len()]
+    return {name: titles.get(name, name) for name in kept if name != "place" or (frame["place"] != "").any()}
+
+
+def hover_points(base: alt.Chart, name: str, hints: dict[str, str]) -> alt.Chart:
     """A point that appears on the measurement nearest to the pointer and says what it is."""
     nearest = alt.selection_point(
         name=name, on="pointermove", nearest=True, clear="pointerout", fields=["curve", "step"], empty=False
     )
+    # Vega-Lite's own tooltip of a nearest point reads text columns from the wrong place, so this one is spelt out:
+    # the pointer is over a cell around the point, whose datum is the point, whose datum is the row.
+    row = "(datum.datum || datum)"
+    parts = []
+    for column, title in hints.items():
+        value = f"{row}[{theme.literal(column)}]"
+        shown = f"format({value}, {theme.literal(FORMATS[column])})" if FORMATS[column] else value
+        parts.append(f"{theme.literal(title)}: isValid({value}) ? {shown} : 'not measured'")
+    said = alt.TooltipValue(alt.ExprRef(f"{{{', '.join(parts)}}}"))
     return (
         base.mark_point(filled=True, size=46, clip=True)
-        .encode(opacity=alt.condition(nearest, alt.value(1), alt.value(0)), tooltip=tooltips)
+        .encode(opacity=alt.condition(nearest, alt.value(1), alt.value(0)), tooltip=said)
         .add_params(nearest)
     )
 
 
-def line_names(frame: pl.DataFrame, names: list[str], domain: tuple[float, float]) -> list[alt.Chart]:
+def line_names(frame: pl.DataFrame, names: list[str], scale: alt.Scale) -> list[alt.Chart]:
     """Each line's name beside its last value, moved apart where names would cover each other."""
     ends = frame.filter(pl.col("value").is_not_null()).sort("step").group_by("place").last().sort("place")
     if ends.is_empty():
         return []
-    gap = (domain[1] - domain[0]) * LINE / theme.HEIGHT
-    ends = ends.with_columns(pl.Series("at", theme.spread(ends["value"].to_list(), gap), dtype=pl.Float64))
-    text = alt.Chart(thin(ends, ("place", "at", "curve"))).mark_text(
-        align="left", dx=6, fontSize=11, fontWeight=600
-    )
+    log = scale.to_dict()["type"] == "log"
+    low, high = (math.log(end) if log else end for end in scale.to_dict()["domain"])
+    values = [math.log(value) if log else value for value in ends["value"].to_list()]
+    places = theme.spread(values, (high - low) * LINE / theme.HEIGHT)
+    ends = ends.with_columns(pl.Series("at", [math.exp(place) if log else place for place in places], pl.Float64))
+    text = alt.Chart(thin(ends, ("place", "at", "curve"))).mark_text(align="left", dx=6, fontSize=11, fontWeight=600)
     colour = alt.Color("place:N", scale=alt.Scale(domain=names), legend=None)
-    return [text.encode(x=alt.value("width"), y=alt.Y("at:Q"), text="place:N", color=colour)]
+    return [text.encode(x=alt.value("width"), y=alt.Y("at:Q", scale=scale), text="place:N", color=colour)]
 
 
-def series_panel(
-    frames: Frames, metrics: tuple[str, ...], *, width: int, height: int, **words: str | None
-) -> alt.LayerChart:
+def series_panel(frames: Frames, metrics: tuple[str, ...], *, width: int, height: int, **words: str | None) -> Drawing:
     """One panel of metrics without axes, one line a series. `words` are its `title`, `y` title and `x` title."""
     frame = thin(frames.curves(*metrics), ("series", "place", "curve", "step", "value", "stderr", "n"))
     names = frames.series_names()
@@ -132,18 +140,12 @@ def series_panel(
         "value:Q",
         title=words.get("y"),
         scale=alt.Scale(zero=False),
-        axis=alt.Axis(labelExpr=theme.NUMBER_LABEL),
+        axis=theme.value_axis(),
     )
     marked = alt.condition(theme.CHOSEN, alt.value(4), alt.value(2))
-    lines = (
-        alt.Chart(frame)
-        .mark_line(clip=True)
-        .encode(x=x, y=y, color=colour, detail="curve:N", strokeWidth=marked)
-    )
+    lines = alt.Chart(frame).mark_line(clip=True).encode(x=x, y=y, color=colour, detail="curve:N", strokeWidth=marked)
     named = words.get("title") or words.get("y") or metrics[0]
-    points = hover_points(
-        alt.Chart(frame).encode(x=x, y=y, color=colour), f"near_{metrics[0]}", tooltip(frame, named)
-    )
+    points = hover_points(alt.Chart(frame).encode(x=x, y=y, color=colour), f"near_{metrics[0]}", tooltip(frame, named))
     bands = event_bands(frames.events_of(*metrics), frames.steps())
     panel = alt.layer(*bands, lines, points, *failures(frames)).properties(width=width, height=height)
     return panel.properties(title=words["title"]) if words.get("title") else panel

@@ -38,11 +38,7 @@ def facts(frames: Frames) -> list[str]:
     """The run in one line: series, checkpoints, steps, numbers, date, device."""
     steps, numbers = frames.steps(), frames.measurements["value"].drop_nulls().len()
     failed, names = frames.failed().height, frames.series_names()
-    lines = [
-        names[0]
-        if len(names) == 1
-        else f"{len(names)} series: {', '.join(names[:4])}{' …' * (len(names) > 4)}"
-    ]
+    lines = [names[0] if len(names) == 1 else f"{len(names)} series: {', '.join(names[:4])}{' …' * (len(names) > 4)}"]
     asked = frames.checkpoints.height
     lines.append(f"{asked:,} checkpoints" + (f", {failed} of them failed" if failed else ""))
     if steps:
@@ -64,9 +60,7 @@ def gaps(frames: Frames) -> list[Gap]:
             theme.step(row["step"]),
             f"{row['status']}: {row['note'] or 'no reason was recorded'}"[:600],
         )
-        for row in frames.checkpoints.filter(pl.col("status").is_in(["failed", "skipped"])).iter_rows(
-            named=True
-        )
+        for row in frames.checkpoints.filter(pl.col("status").is_in(["failed", "skipped"])).iter_rows(named=True)
     ]
     holes = frames.measurements.filter(pl.col("value").is_null())
     holes = holes.join(frames.failed().select("series", "stage", "step"), on=("series", "stage", "step"), how="anti",
@@ -93,7 +87,7 @@ def _cells(frame: pl.DataFrame) -> list[list[str]]:
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:,}" if isinstance(value, int) else str(value)[:300]
+    return f"{value:,}" if isinstance(value, int) else theme.shorten(str(value), 300)
 
 
 def _series(frames: Frames) -> Block:
@@ -107,10 +101,10 @@ def _reproduce(frames: Frames) -> Block:
     rows = []
     for run in frames.runs.sort("started", nulls_last=False).iter_rows(named=True):
         versions = ", ".join(f"{name} {version}" for name, version in loads(run["versions"]).items())
-        rows.append(
-            [_cell(run[name]) for name in ("run_id", "started", "finished", "device", "dtype")] + [versions]
-        )
-    text = "" if not recipe else json.dumps(recipe, indent=2, ensure_ascii=False, default=str)
+        versions = theme.shorten(versions, 1000)
+        rows.append([_cell(run[name]) for name in ("run_id", "started", "finished", "device", "dtype")] + [versions])
+    written = json.dumps(recipe, indent=2, ensure_ascii=False, default=str)
+    text = theme.shorten(written, 20_000) if recipe else ""
     note = (
         "The recipe above, carried out with these versions on checkpoints with the hashes below, gives these numbers: "
         "'dynamics run RECIPE.toml'. The store, run.duckdb, holds every number; 'dynamics query DIR \"SQL\"' reads it."
@@ -126,8 +120,8 @@ def _checkpoints(frames: Frames) -> Block:
     note = "Weights hashes are cut to 16 characters; the table checkpoints of the store has all of each."
     if more > 0:
         note = f"{more:,} more checkpoints are in the store. {note}"
-    return Block(f"Checkpoints ({shown.height:,})", ["series", "stage", "step", "revision", "weights hash", "status"], rows,
-                 note=note)  # fmt: skip
+    columns = ["series", "stage", "step", "revision", "weights hash", "status"]
+    return Block(f"Checkpoints ({shown.height:,})", columns, rows, note=note)  # fmt: skip
 
 
 def _tasks(frames: Frames) -> Block:
@@ -136,7 +130,5 @@ def _tasks(frames: Frames) -> Block:
 
 
 def _definitions(frames: Frames) -> Block:
-    shown = frames.metrics.select("metric", "version", "title", "unit", "axes", "source").sort(
-        "metric", "version"
-    )
+    shown = frames.metrics.select("metric", "version", "title", "unit", "axes", "source").sort("metric", "version")
     return Block("Metrics", ["metric", "version", "title", "unit", "axes", "source"], _cells(shown))

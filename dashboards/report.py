@@ -27,9 +27,10 @@ ARCHIVE = "measurements.parquet"
 MAX_FINDINGS = 40
 MAX_GAPS = 100
 HOW_TO_READ = (
-    "A change is reported where a curve moves faster, over log training steps, than gradual learning would; its midpoint "
-    "is where it is half-way, with a 95 % interval. p is the probability of a change this clear in a curve without one; "
-    "q is p corrected for the number of curves looked at in this run. One change before another does not make it a cause."
+    "A change is reported where a curve moves faster, over log training steps, than gradual learning would; its "
+    "midpoint is where it is half-way, with a 95 % interval. p is the probability of a change this clear in a curve "
+    "without one; q is p corrected for the number of curves looked at in this run. One change before another does not "
+    "make it a cause."
 )
 
 
@@ -45,35 +46,30 @@ def write_report(folder: str | Path, *, title: str | None = None, pictures: bool
     if pictures:
         _write_figures(folder / "figures", figures, specs)
     _write_tables(folder, frames)
-    context = _context(
-        frames, figures, specs, title or str(frames.recipe().get("title") or folder.resolve().name)
-    )
+    context = _context(frames, figures, specs, title or str(frames.recipe().get("title") or folder.resolve().name))
     (folder / "report.md").write_text(_markdown().get_template("report.md").render(context), encoding="utf-8")
     page = folder / "report.html"
-    page.write_text(
-        _html().get_template("report.html").render(context, **_scripts(frames, specs)), encoding="utf-8"
-    )
+    page.write_text(_html().get_template("report.html").render(context, **_scripts(frames, specs)), encoding="utf-8")
     return page
 
 
-def _context(
-    frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], title: str
-) -> dict[str, Any]:
+def _context(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], title: str) -> dict[str, Any]:
     summary, missing = summarise(frames), gaps(frames)
     shown = summary.findings[:MAX_FINDINGS]
     drawn = {metric for figure in figures for metric in figure.metrics}
     undrawn = [frames.title(metric) for metric in frames.names() if metric not in drawn]
     return {
-        "title": title,
-        "description": str(frames.recipe().get("description") or ""),
+        "title": theme.shorten(title, 200),
+        "description": theme.shorten(str(frames.recipe().get("description") or ""), 3000),
         "facts": facts(frames),
         "summary": summary,
         "findings": [(finding, sparkline(frames, finding.strongest)) for finding in shown],
         "hidden_findings": len(summary.findings) - len(shown),
         "many_series": len(frames.series_names()) > 1,
-        "how_to_read": HOW_TO_READ,
+        "how_to_read": HOW_TO_READ.replace("95 %", theme.P95),
         "figures": [
-            {"name": figure.name, "title": figure.title, "caption": spec.get("description", ""),
+            {"name": figure.name, "title": figure.title,
+             "caption": spec.get("description", "").replace("95 %", theme.P95),
              "conditions": conditions(frames, figure.metrics)}
             for figure, spec in zip(figures, specs, strict=True)
         ],

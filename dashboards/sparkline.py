@@ -14,9 +14,7 @@ WIDTH, HEIGHT = 120, 28
 
 def sparkline(frames: Frames, event: dict[str, Any]) -> str:
     """The event's curve with the interval of its midpoint shaded. Numbers only go in, so nothing needs escaping."""
-    rows = frames.measurements.filter(
-        (pl.col("curve") == event["curve"]) & (pl.col("series") == event["series"])
-    )
+    rows = frames.measurements.filter((pl.col("curve") == event["curve"]) & (pl.col("series") == event["series"]))
     rows = rows.filter(pl.col("value").is_not_null()).sort("step")
     if rows.height < 2:
         return ""

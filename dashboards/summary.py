@@ -6,6 +6,7 @@ the two intervals: inside one gap between checkpoints the data cannot tell.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,11 @@ import polars as pl
 
 from dashboards.frames import Frames
 from dashboards.order import order
-from dashboards.theme import interval, number, probability, step
+from dashboards.theme import P95, interval, number, probability, shorten, step
 
 MAX_PLACES = 6
+_PEOPLE = ("Bayes", "Fisher", "Fourier", "Frobenius", "Gini", "Hessian", "Jaccard", "Pearson", "Shannon", "Spearman")
+ONE_JUMP = 0.8  # of a curve's range within one gap between checkpoints
 _VERBS = {
     ("transition", "up"): "rose", ("transition", "down"): "fell",
     ("bump", "up"): "rose and came back", ("bump", "down"): "dipped and came back",
@@ -38,8 +41,8 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Headline:
-    """What a hurried reader takes away about one series."""
+class Remark:
+    """Something to say about one series as a whole."""
 
     series: str
     text: str
@@ -49,10 +52,10 @@ class Headline:
 class Summary:
     """Everything that the first section of a report says."""
 
-    headlines: list[Headline]
+    headlines: list[Remark]
     findings: list[Finding]
-    orders: list[str]
-    absent: list[str]
+    orders: list[Remark]
+    absent: list[Remark]
 
 
 def summarise(frames: Frames) -> Summary:
@@ -87,8 +90,8 @@ def _finding(frames: Frames, group: pl.DataFrame) -> Finding:
     lead = f"Largest in {name}" if len(places) > 1 else name
     detail = (
         f"{lead}{number(event['before'])} to {number(event['after'])}, half-way at step {step(event['midpoint'])} "
-        f"(95 % interval {interval(event['lower'], event['upper'])}), from onset at {step(event['onset'])} to completion "
-        f"at {step(event['completion'])}; {_sureness(event)}."
+        f"({P95} interval {interval(event['lower'], event['upper'])}), from onset at {step(event['onset'])} to "
+        f"completion at {step(event['completion'])}; {_sureness(event)}."
     )
     if group.height > 1:
         detail += f" All {group.height} midpoints lie between steps {interval(*_ends(group))}."
@@ -107,18 +110,14 @@ def _where(frames: Frames, event: dict[str, Any], places: list[str]) -> str:
     rows = frames.curves(event["metric"]).filter(pl.col("series") == event["series"])
     total = rows["place"].n_unique()
     kind = "heads" if event["head"] is not None else "layers" if event["layer"] is not None else "curves"
-    listed = (
-        _join(places[:MAX_PLACES])
-        if len(places) <= MAX_PLACES
-        else f"{', '.join(places[:MAX_PLACES])} and more"
-    )
+    listed = _join(places[:MAX_PLACES]) if len(places) <= MAX_PLACES else f"{', '.join(places[:MAX_PLACES])} and more"
     return f" in {len(places)} of {total} {kind}: {listed}" if total > 1 else f" in {listed}"
 
 
 def _sureness(event: dict[str, Any]) -> str:
     if event["q_value"] is not None:
-        return f"q {probability(event['q_value'])} (p {probability(event['p_value'])})"
-    return f"p {probability(event['p_value'])}"
+        return f"q\u00a0{probability(event['q_value'])} (p\u00a0{probability(event['p_value'])})"
+    return f"p\u00a0{probability(event['p_value'])}"
 
 
 def _doubt(group: pl.DataFrame) -> str:
@@ -127,11 +126,11 @@ def _doubt(group: pl.DataFrame) -> str:
         doubts.append("tentative: too little was measured after it to see it settle")
     if "resolved" in group.columns and not group["resolved"].fill_null(value=True).any():
         doubts.append("the whole change fits between two checkpoints, so it may have been quicker")
-    notes = group["note"].drop_nulls().unique(maintain_order=True).to_list()
-    return "; ".join([*doubts, *(note[:300] for note in notes[:2])])
+    notes = [shorten(note, 300) for note in group["note"].drop_nulls().unique(maintain_order=True).to_list() if note]
+    return "; ".join([*doubts, *notes[:2]])
 
 
-def _headlines(frames: Frames, findings: list[Finding]) -> list[Headline]:
+def _headlines(frames: Frames, findings: list[Finding]) -> list[Remark]:
     lines = []
     for series in frames.series_names():
         found = [finding for finding in findings if finding.series == series]
@@ -139,43 +138,37 @@ def _headlines(frames: Frames, findings: list[Finding]) -> list[Headline]:
         steps, looked = rows["step"].n_unique(), rows["curve"].n_unique()
         where = f"{_count(looked, 'curve')} over {_count(steps, 'checkpoint')}"
         if not found:
-            lines.append(Headline(series, f"nothing emerged. No change was detected in {where}."))
+            lines.append(Remark(series, f"nothing emerged. No change was detected in {where}."))
             continue
         changed = frames.events.filter(pl.col("series") == series)["curve"].n_unique()
         metrics = list(dict.fromkeys(finding.metric for finding in found))
-        named = _join(
-            [_lower(frames.title(metric)) for metric in metrics[:4]] + (["more"] if len(metrics) > 4 else [])
-        )
-        lines.append(Headline(series, f"{changed} of {where} changed abruptly, in {named}."))
+        named = _join([_lower(frames.title(metric)) for metric in metrics[:4]] + (["more"] if len(metrics) > 4 else []))
+        lines.append(Remark(series, f"{changed} of {where} changed abruptly, in {named}."))
     return lines
 
 
-def _orders(frames: Frames, findings: list[Finding]) -> list[str]:
+def _orders(frames: Frames, findings: list[Finding]) -> list[Remark]:
     """What came first, one sentence a series, from the strongest event of each finding."""
-    lines: list[str] = []
+    lines: list[Remark] = []
     for series in frames.series_names():
         found = [finding.strongest for finding in findings if finding.series == series]
-        tiers = order(
-            [event for event in found if None not in (event["lower"], event["upper"])], frames.steps(series)
-        )
+        tiers = order([event for event in found if None not in (event["lower"], event["upper"])], frames.steps(series))
         named = [_tier(frames, tier) for tier in tiers]
         if len(named) > 1:
-            lines.append(f"{series}: first {'; then '.join(named)}.")
+            lines.append(Remark(series, f"first {'; then '.join(named)}."))
         elif tiers and len(tiers[0]) > 1:
-            lines.append(f"{series}: {named[0]}.")
+            lines.append(Remark(series, f"{named[0]}."))
     return lines
 
 
 def _tier(frames: Frames, tier: list[dict[str, Any]]) -> str:
     ends = interval(min(event["lower"] for event in tier), max(event["upper"] for event in tier))
-    named = _join(
-        [_label(frames, event) for event in tier[:MAX_PLACES]] + ["others"] * (len(tier) > MAX_PLACES)
-    )
+    named = _join([_label(frames, event) for event in tier[:MAX_PLACES]] + ["others"] * (len(tier) > MAX_PLACES))
     unordered = ", which the data do not order among themselves" if len(tier) > 1 else ""
     return f"{named} (steps {ends}){unordered}"
 
 
-def _absent(frames: Frames) -> list[str]:
+def _absent(frames: Frames) -> list[Remark]:
     """Metrics that were measured and in which nothing was detected, one sentence a series."""
     lines = []
     for series in frames.series_names():
@@ -185,25 +178,43 @@ def _absent(frames: Frames) -> list[str]:
         quiet = [metric for metric in rows["metric"].unique().sort().to_list() if metric not in found]
         described = [_quiet(frames, rows.filter(pl.col("metric") == metric), metric) for metric in quiet]
         if described:
-            lines.append(f"{series}: no event in {_join(described)}.")
+            lines.append(Remark(series, f"no event in {_join(described)}."))
     return lines
 
 
 def _quiet(frames: Frames, rows: pl.DataFrame, metric: str) -> str:
-    values = rows["value"].drop_nulls()
-    low, high = values.min(), values.max()
-    return f"{_lower(frames.title(metric))} ({_count(rows['curve'].n_unique(), 'curve')}, values {number(low)} to {number(high)})"  # pyright: ignore[reportArgumentType]
+    values = rows["value"].drop_nulls().to_list()
+    curves = rows["curve"].n_unique()
+    jump = _jump(rows) if curves == 1 else ""
+    spread = f"{number(min(values))} to {number(max(values))}"
+    return f"{_lower(frames.title(metric))} ({_count(curves, 'curve')}, {spread}{jump})"
+
+
+def _jump(rows: pl.DataFrame) -> str:
+    """A remark where nearly the whole change of a curve lies in one gap: no detector can date or weigh it there."""
+    ordered = rows.sort("step").select("step", "value").to_dicts()
+    values = [row["value"] for row in ordered]
+    middle, span = (max(values) + min(values)) / 2, max(values) - min(values)
+    for number_of, (one, two) in enumerate(itertools.pairwise(ordered), start=1):
+        wide = abs(two["value"] - one["value"]) >= ONE_JUMP * span
+        split = max(values[:number_of]) < middle < min(values[number_of:])
+        split = split or min(values[:number_of]) > middle > max(values[number_of:])
+        if wide and split:
+            ends = f"{step(one['step'])} and {step(two['step'])}"
+            return f"; nearly all of its change lies in the one gap between steps {ends}"
+    return ""
 
 
 def _label(frames: Frames, event: dict[str, Any]) -> str:
-    place = f" of {event['place']}" if event["place"] else ""
+    place = f" ({event['place']})" if event["place"] else ""
     verb = {"up": "the rise", "down": "the fall"}.get(event["direction"], "the change")
     return f"{verb} of {_lower(frames.title(event['metric']))}{place}"
 
 
 def _lower(title: str) -> str:
-    """A title within a sentence; names such as `W_E` and `ICL` keep their capitals."""
-    return title if title[1:2].isupper() or title[1:2] == "_" else title[:1].lower() + title[1:]
+    """A title within a sentence; people's names, `W_E` and `ICL` keep their capitals."""
+    kept = title[1:2].isupper() or title[1:2] == "_" or title.startswith(_PEOPLE)
+    return title if kept else title[:1].lower() + title[1:]
 
 
 def _count(number_of: int, noun: str) -> str:

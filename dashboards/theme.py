@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
+
+# Altair's chart classes share no public type with `properties` and `to_dict`; whatever `alt.layer` returns is one.
+Drawing = Any
 
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Arial, sans-serif"
 WIDTH = 800  # of a whole figure in pixels; the page scales it to the window
@@ -26,6 +30,9 @@ NUMBER_LABEL = (
     "(abs(round(log(abs(datum.value)) / LN10)) >= 10 ? '¹' : '') + "
     "['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][abs(round(log(abs(datum.value)) / LN10)) % 10])"
 )
+P95 = "95\u00a0%"  # never broken between two lines
+# Control characters, and those that turn the direction of whatever follows them.
+_STEERING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 _LIGHT = {
@@ -93,19 +100,41 @@ def step_scale(steps: Sequence[float]) -> dict[str, float]:
     }
 
 
+def step_place(steps: Sequence[float], field: str = "step") -> alt.X:
+    """Where something is on the step axis, without drawing that axis: for what lies behind or beside a curve.
+
+    The axis is logarithmic and shows step 0. `from_step` and `to_step` narrow it from outside.
+    """
+    scale = alt.Scale(
+        type="symlog",
+        constant=step_scale(steps)["constant"],
+        nice=False,
+        zero=False,
+        domainMin=alt.ExprRef("from_step"),
+        domainMax=alt.ExprRef("to_step"),
+    )
+    return alt.X(f"{field}:Q", scale=scale)
+
+
 def step_x(
     steps: Sequence[float], *, title: str | None = "training step", field: str = "step", labels: bool = True
 ) -> alt.X:
-    """The step axis: logarithmic, with step 0 shown. `from_step` and `to_step` narrow it from outside."""
+    """The step axis itself: `step_place` with its ticks. Without labels it is the upper one of aligned panels."""
     ends = step_scale(steps)
-    scale = alt.Scale(
-        type="symlog", constant=ends["constant"], nice=False, zero=False,
-        domainMin=alt.ExprRef("from_step"), domainMax=alt.ExprRef("to_step"),
-    )  # fmt: skip
-    axis = alt.Axis(
-        values=step_ticks(ends["constant"], ends["last"]), labelExpr=STEP_LABEL, grid=False, labels=labels
+    ticks = step_ticks(ends["constant"], ends["last"])
+    axis = alt.Axis(values=ticks, labelExpr=STEP_LABEL, grid=False, labels=labels)
+    return step_place(steps, field).title(title).axis(axis)
+
+
+def value_axis(domain: Sequence[float] | None = None) -> alt.Axis:
+    """The axis of values; with a domain, a logarithmic one with whole powers of ten, at most seven of them."""
+    if domain is None:
+        return alt.Axis(labelExpr=NUMBER_LABEL)
+    low, high = math.ceil(math.log10(domain[0])), math.floor(math.log10(domain[1]))
+    every = max(1, -(-(high - low + 1) // 7))
+    return alt.Axis(
+        labelExpr=NUMBER_LABEL, values=[10.0**power for power in range(low, high + 1, every)] or alt.Undefined
     )
-    return alt.X(f"{field}:Q", title=title, scale=scale, axis=axis)
 
 
 # The curve that a reader has clicked on in the timeline; every chart shows it thicker.
@@ -161,11 +190,16 @@ def probability(value: float | None) -> str:
     """A p- or q-value with its relation sign, `= 0.012` or `< 10⁻⁶`."""
     if value is None or not math.isfinite(value):
         return "not given"
-    return "< 10⁻⁶" if value < 1e-6 else f"= {number(value, 2)}"
+    return "<\u00a010⁻⁶" if value < 1e-6 else f"=\u00a0{number(value, 2)}"
 
 
 def shorten(text: str, length: int = 60) -> str:
-    """The text, with its middle left out when it is longer than `length`."""
+    """The text with its middle left out when it is longer than `length`, and without characters that steer others.
+
+    >>> shorten("a\u202eb"), shorten("0123456789", 5)
+    ('a\ufffdb', '01…89')
+    """
+    text = _STEERING.sub("\ufffd", text)
     if len(text) <= length:
         return text
     half = (length - 1) // 2

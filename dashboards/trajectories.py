@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import altair as alt
 import polars as pl
@@ -10,28 +11,37 @@ import polars as pl
 from dashboards import theme
 from dashboards.frames import Frames, thin
 from dashboards.marks import event_bands, failures, hover_points, line_names, tooltip
+from dashboards.theme import Drawing
 
 MAX_LINES = 96  # of one panel; beyond it the curves without an event are drawn as a band of quantiles
 MAX_NAMED = 10
 COLUMNS = 2
 
 
-def trajectories(
-    frames: Frames, metric: str, *, noun: str, named: Sequence[str] | None = None
-) -> alt.TopLevelMixin:
-    """One panel a series, one line a curve. `named` are the places to colour; without it, those that have events."""
+@dataclass(frozen=True)
+class Style:
+    """What one line is called, which places to colour (None: those that have events), and the scale of y."""
+
+    noun: str
+    named: Sequence[str] | None = None
+    log: bool = False
+
+
+def trajectories(frames: Frames, metric: str, style: Style) -> alt.TopLevelMixin:
+    """One panel a series, one line a curve."""
     names = [name for name in frames.series_names() if (frames.curves(metric)["series"] == name).any()]
     single = len(names) == 1
     width = theme.WIDTH if single else (theme.WIDTH - 110) // COLUMNS
-    panels = [_panel(frames, metric, name, noun=noun, width=width, named=named) for name in names]
+    panels = [_panel(frames, metric, name, style, width) for name in names]
     drawing = panels[0] if single else alt.concat(*panels, columns=COLUMNS, spacing=28)
     shape = {"width": theme.WIDTH, "columns": 1 if single else COLUMNS}
     return drawing.add_params(*theme.parameters(frames.steps())).properties(
-        description=_caption(frames, metric, noun=noun, named=named), usermeta=shape
+        description=_caption(frames, metric, style), usermeta=shape
     )
 
 
-def _caption(frames: Frames, metric: str, *, noun: str, named: Sequence[str] | None) -> str:
+def _caption(frames: Frames, metric: str, style: Style) -> str:
+    noun, named = style.noun, style.named
     sentences = [f"One line a {noun}."]
     if named is None and frames.events_of(metric).filter(pl.col("place") != "").is_empty():
         sentences.append(f"No {noun} has a detected change: all are grey.")
@@ -44,12 +54,7 @@ def _caption(frames: Frames, metric: str, *, noun: str, named: Sequence[str] | N
     unit = frames.about(metric).get("unit")
     if unit:
         sentences.append(f"Unit: {theme.shorten(unit)}.")
-    most = (
-        frames.curves(metric)
-        .group_by("series")
-        .agg(pl.col("place").n_unique().alias("curves"))["curves"]
-        .max()
-    )
+    most = frames.curves(metric).group_by("series").agg(pl.col("place").n_unique().alias("curves"))["curves"].max()
     if isinstance(most, int) and most > MAX_LINES:
         sentences.append(
             f"A panel has up to {most:,} curves; {MAX_LINES} are drawn (those named, then those that move most), the "
@@ -58,9 +63,12 @@ def _caption(frames: Frames, metric: str, *, noun: str, named: Sequence[str] | N
     return " ".join(sentences)
 
 
-def _domain(frames: Frames, metric: str) -> tuple[float, float]:
+def _domain(frames: Frames, metric: str, *, log: bool) -> tuple[float, float]:
     """One y axis for all series. A bounded metric shows at least a fifth of its range: noise must look like noise."""
     values, about = frames.curves(metric)["value"].drop_nulls().to_list(), frames.about(metric)
+    if log:
+        positive = [value for value in values if value > 0]
+        return min(positive, default=0.1) / 1.5, max(positive, default=1.0) * 1.5
     low, high = min([0.0, *values]), max(values, default=1.0)
     lower, upper = about.get("lower"), about.get("upper")
     if lower is not None and upper is not None:
@@ -74,38 +82,36 @@ def _changed(frames: Frames, metric: str, series: str) -> list[str]:
     return events.sort(size, descending=True, nulls_last=True)["place"].unique(maintain_order=True).to_list()
 
 
-def _panel(
-    frames: Frames, metric: str, series: str, *, noun: str, width: int, named: Sequence[str] | None
-) -> alt.LayerChart:
+def _panel(frames: Frames, metric: str, series: str, style: Style, width: int) -> Drawing:
     rows = frames.curves(metric).filter(pl.col("series") == series)
+    rows = rows.filter(pl.col("value").is_null() | (pl.col("value") > 0)) if style.log else rows
     changed = _changed(frames, metric, series)
-    coloured = list(changed if named is None else named)[:MAX_NAMED]
+    coloured = list(changed if style.named is None else style.named)[:MAX_NAMED]
     shown, rest = _limit(rows, coloured)
     frame = thin(shown, ("series", "place", "curve", "step", "value", "stderr", "n"))
-    domain = _domain(frames, metric)
+    domain = _domain(frames, metric, log=style.log)
+    scale = alt.Scale(type="log" if style.log else "linear", domain=list(domain), nice=False)
     x = theme.step_x(frames.steps())
     y = alt.Y(
         "value:Q",
         title=None,
-        scale=alt.Scale(domain=list(domain)),
+        scale=scale,
         axis=alt.Axis(labelExpr=theme.NUMBER_LABEL),
     )
-    layers: list[alt.Chart] = event_bands(
-        frames.events_of(metric).filter(pl.col("series") == series), frames.steps()
-    )
+    layers: list[alt.Chart] = event_bands(frames.events_of(metric).filter(pl.col("series") == series), frames.steps())
     if rest is not None:
         layers.append(_rest_band(rest, x, y))
     layers += _lines(frame, coloured, x, y)
-    layers += line_names(frame.filter(pl.col("place").is_in(coloured)), coloured, domain)
+    layers += line_names(frame.filter(pl.col("place").is_in(coloured)), coloured, scale)
     number = frames.series_names().index(series)
     layers.append(
-        hover_points(
-            alt.Chart(frame).encode(x=x, y=y), f"near_{metric}_{number}", tooltip(frame, frames.title(metric))
-        )
+        hover_points(alt.Chart(frame).encode(x=x, y=y), f"near_{metric}_{number}", tooltip(frame, frames.title(metric)))
     )
     layers += failures(frames, series)
     found = (
-        f"{len(changed)} of {rows['place'].n_unique():,} {noun}s change" if changed else f"no {noun} changes"
+        f"{len(changed)} of {rows['place'].n_unique():,} {_plural(style.noun)} change"
+        if changed
+        else f"no {style.noun} changes"
     )
     title = alt.TitleParams(series, subtitle=found, subtitleFontSize=11)
     return alt.layer(*layers).properties(width=width, height=theme.HEIGHT, title=title)
@@ -147,3 +153,7 @@ def _rest_band(rest: pl.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
         style="quiet", opacity=0.25, clip=True
     )
     return base.encode(x=x, y=y, y2="top:Q")
+
+
+def _plural(noun: str) -> str:
+    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"

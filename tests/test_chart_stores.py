@@ -26,7 +26,13 @@ def rise(step: float, middle: float, width: float = 0.25) -> float:
 
 
 def metric_row(metric: str, axes: str = "", unit: str = "nats", title: str = "") -> dict[str, Any]:
-    return {"metric": metric, "version": 1, "unit": unit, "axes": axes, "title": title or metric.replace("_", " ")}
+    return {
+        "metric": metric,
+        "version": 1,
+        "unit": unit,
+        "axes": axes,
+        "title": title or metric.replace("_", " "),
+    }
 
 
 def event_row(series: str, metric: str, middle: float, before: float, after: float, **more: Any) -> dict[str, Any]:
@@ -54,7 +60,15 @@ def induction_rows(series: str, step: int, draw: np.random.Generator) -> list[di
                 for name, score in zip(PER_HEAD, scores, strict=True)
             ]  # fmt: skip
     loss = 4.1 - 1.2 * rise(step, 90, 1.2) - 0.9 * jump
-    rows.append({"metric": "loss", "value": loss + draw.normal(0, 0.01), "stderr": 0.01, "n": 256, "task_hash": "bb22"})
+    rows.append(
+        {
+            "metric": "loss",
+            "value": loss + draw.normal(0, 0.01),
+            "stderr": 0.01,
+            "n": 256,
+            "task_hash": "bb22",
+        }
+    )
     rows.append({"metric": "in_context_learning_score", "value": -0.1 - 1.9 * jump + draw.normal(0, 0.02),
                  "stderr": 0.03, "n": 256, "task_hash": "bb22"})  # fmt: skip
     rows += [
@@ -81,7 +95,15 @@ def write_induction_run(folder: Path, *, events: bool = True, failed: bool = Tru
             })  # fmt: skip
             rows = [] if broken else induction_rows(series, step, draw)
             measurements += [
-                {"series": series, "stage": "", "step": step, "weights_sha": sha, "version": 1, "run_id": "r1", **row}
+                {
+                    "series": series,
+                    "stage": "",
+                    "step": step,
+                    "weights_sha": sha,
+                    "version": 1,
+                    "run_id": "r1",
+                    **row,
+                }
                 for row in rows
             ]
     with Store(folder) as store:
@@ -134,31 +156,54 @@ def write_grokking_run(folder: Path) -> Path:
         late = rise(step, 9000, 0.12)
         form = rise(step, 4000, 0.6)
         curves = {
-            "train_loss": 10 ** (0.68 - 7 * rise(step, 700, 0.3)), "test_loss": 10 ** (0.68 + 0.6 * rise(step, 600) - 5.5 * late),
-            "train_accuracy": rise(step, 600), "test_accuracy": late, "excluded_loss": 4.7 - 4.6 * rise(step, 700) + 16 * form,
+            "train_loss": 10 ** (0.68 - 7 * rise(step, 700, 0.3)),
+            "test_loss": 10 ** (0.68 + 0.6 * rise(step, 600) - 5.5 * late),
+            "train_accuracy": rise(step, 600), "test_accuracy": late,
+            "excluded_loss": 4.7 - 4.6 * rise(step, 700) + 16 * form,
             "gini_embedding": 0.035 + 0.48 * form, "gini_output": 0.04 + 0.7 * form,
             "sum_of_squared_weights": 1783 + 1500 * rise(step, 700) - 1900 * late,
         }  # fmt: skip
         rows += [{"metric": name, "step": step, "value": value} for name, value in curves.items()]
         rows += [
-            {"metric": "restricted_loss", "label": label, "step": step, "value": 10 ** (0.68 - 6 * form * factor)}
+            {
+                "metric": "restricted_loss",
+                "label": label,
+                "step": step,
+                "value": 10 ** (0.68 - 6 * form * factor),
+            }
             for label, factor in (("all", 1.0), ("train", 1.02), ("test", 0.98))
         ]
         rows += [
-            {"metric": "excluded_loss_by_frequency", "index": k, "step": step, "value": 0.01 + (3 * form if k in (14, 35, 41) else 0)}
+            {
+                "metric": "excluded_loss_by_frequency",
+                "index": k,
+                "step": step,
+                "value": 0.01 + (3 * form if k in (14, 35, 41) else 0),
+            }
             for k in range(1, 57)
         ]
-        rows += [{"metric": "key_frequency", "index": k, "step": step, "value": float(k in (14, 35, 41))} for k in range(1, 57)]
+        rows += [
+            {"metric": "key_frequency", "index": k, "step": step, "value": float(k in (14, 35, 41))}
+            for k in range(1, 57)
+        ]
     axes = {"restricted_loss": "label", "excluded_loss_by_frequency": "index", "key_frequency": "index"}
     events = [
-        event_row("addition", "train_loss", 700, 4.7, 1e-7), event_row("addition", "test_loss", 600, 4.7, 19.0),
+        event_row("addition", "train_loss", 700, 4.7, 1e-7),
+        event_row("addition", "test_loss", 600, 4.7, 19.0),
         event_row("addition", "test_loss", 9000, 19.0, 4e-5, onset=7800, completion=10500, lower=8700, upper=9300),
         event_row("addition", "test_accuracy", 9100, 0.1, 1.0, lower=8800, upper=9400),
     ]
-    shared = {"series": "addition", "stage": "", "weights_sha": "ff", "task_hash": "cc33", "version": 1, "run_id": "g1"}
+    shared = {
+        "series": "addition",
+        "stage": "",
+        "weights_sha": "ff",
+        "task_hash": "cc33",
+        "version": 1,
+        "run_id": "g1",
+    }
     with Store(folder) as store:
         store.write(
-            series=[{"series": "addition", "source": "folder:modular-addition", "family": "transformer", "n_layers": 1}],
+            series=[{"series": "addition", "source": "folder:modular-addition", "family": "transformer"}],
             checkpoints=[
                 {"series": "addition", "stage": "", "step": step, "status": "measured", "weights_sha": f"{step:064d}"}
                 for step in steps

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from dashboards.frames import Frames
-
-# Altair's composition classes share no public type with its charts that has `properties` and `to_dict`.
-Drawing = Any
+from dashboards.theme import Drawing
 
 
 @dataclass(frozen=True)
@@ -78,12 +77,7 @@ def load_charts() -> dict[str, Chart]:
 def draw_figures(frames: Frames) -> list[Figure]:
     """Every chart that this run has the metrics for."""
     charts, present = load_charts(), set(frames.names())
-    drawn = {
-        name
-        for entry in charts.values()
-        if set(entry.needs) <= present
-        for name in (*entry.needs, *entry.also)
-    }
+    drawn = {name for entry in charts.values() if set(entry.needs) <= present for name in (*entry.needs, *entry.also)}
     figures: list[Figure] = []
     for entry in charts.values():
         if set(entry.needs) <= present:
@@ -94,19 +88,25 @@ def draw_figures(frames: Frames) -> list[Figure]:
 def _draw(entry: Chart, frames: Frames, drawn: set[str]) -> list[Figure]:
     if entry.axes is None:
         return [Figure(entry.name, entry.title, entry.draw(frames), _present(entry, frames))]
-    wanted = [
-        name for axes in entry.axes for name in frames.names(axes) if not (entry.fallback and name in drawn)
-    ]
+    wanted = [name for axes in entry.axes for name in frames.names(axes) if not (entry.fallback and name in drawn)]
     if not wanted:
         return []
     if entry.together:
         return [Figure(entry.name, entry.title, entry.draw(frames, tuple(wanted)), tuple(wanted))]
     return [
         Figure(
-            f"{entry.name}_{name}", f"{frames.title(name)}: {entry.title}", entry.draw(frames, name), (name,)
+            f"{entry.name}_{_file_name(name)}",
+            f"{frames.title(name)}: {entry.title}",
+            entry.draw(frames, name),
+            (name,),
         )
         for name in wanted
     ]
+
+
+def _file_name(metric: str) -> str:
+    """A metric's name as part of a file's: whatever the store says, no folder is left and no link is broken."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", metric)[:60]
 
 
 def _present(entry: Chart, frames: Frames) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import polars as pl
 
 from dashboards.charts import Drawing, chart
 from dashboards.frames import Frames
-from dashboards.trajectories import trajectories
+from dashboards.trajectories import Style, trajectories
 
 
 @chart(
@@ -20,6 +20,4 @@ def curve_trajectories(frames: Frames, metric: str) -> Drawing:
     spans = frames.curves(metric).group_by("curve").agg(pl.col("value").n_unique().alias("values"))
     if spans.filter(pl.col("values") > 2).is_empty():
         return None
-    return trajectories(
-        frames, metric, noun="layer" if frames.about(metric).get("axes") == "layer" else "curve"
-    )
+    return trajectories(frames, metric, Style("layer" if frames.about(metric).get("axes") == "layer" else "curve"))

@@ -16,7 +16,7 @@ MAX_ROWS = 40
 ROW = 20  # pixels
 
 
-@chart("Events", order=1)
+@chart("What changed when", order=1)
 def event_timeline(frames: Frames) -> Drawing:
     """One row an event: thin bar from onset to completion, thick bar the interval of its midpoint, earliest on top."""
     rows = _rows(frames)
@@ -31,14 +31,12 @@ def event_timeline(frames: Frames) -> Drawing:
         else ""
     )
     description = (
-        "One row an event. Triangle: its midpoint, pointing the way the curve went; thick bar: the 95 % interval of the "
-        "midpoint; thin bar: onset to completion. Events in one pale box cannot be ordered: no checkpoint lies between "
-        "their intervals. Ticks at the bottom are the measured checkpoints. Drag sideways to narrow every figure to "
-        f"these steps, click an event to mark its curve.{limit}"
+        "One row an event. Triangle: its midpoint, pointing the way the curve went; thick bar: the 95 % interval of "
+        "the midpoint; thin bar: onset to completion. Events in one pale box cannot be ordered: no checkpoint lies "
+        "between their intervals. Ticks at the bottom are the measured checkpoints. Drag sideways to narrow every "
+        f"figure to these steps, click an event to mark its curve.{limit}"
     )
-    drawing = (
-        panels[0] if len(panels) == 1 else alt.vconcat(*panels, spacing=16).resolve_scale(color="shared")
-    )
+    drawing = panels[0] if len(panels) == 1 else alt.vconcat(*panels, spacing=16).resolve_scale(color="shared")
     return drawing.add_params(*theme.parameters(frames.steps())).properties(
         description=description, usermeta={"width": theme.WIDTH - 100, "columns": 1}
     )
@@ -47,13 +45,9 @@ def event_timeline(frames: Frames) -> Drawing:
 def _rows(frames: Frames) -> pl.DataFrame:
     """The events to show, numbered from the earliest, with their names and the box of those not to be ordered."""
     known = frames.events.filter(pl.col("lower").is_not_null() & pl.col("upper").is_not_null())
-    spans = frames.measurements.group_by("curve").agg(
-        (pl.col("value").max() - pl.col("value").min()).alias("_span")
-    )
+    spans = frames.measurements.group_by("curve").agg((pl.col("value").max() - pl.col("value").min()).alias("_span"))
     size = ((pl.col("after") - pl.col("before")).abs() / pl.col("_span")).fill_nan(0)
-    largest = known.join(spans, on="curve", how="left").sort(
-        size, "curve", descending=[True, False], nulls_last=True
-    )
+    largest = known.join(spans, on="curve", how="left").sort(size, "curve", descending=[True, False], nulls_last=True)
     rows: list[dict[str, Any]] = []
     for series in frames.series_names():
         part = largest.head(MAX_ROWS).filter(pl.col("series") == series)
@@ -68,28 +62,26 @@ def _name(frames: Frames, event: dict[str, Any]) -> str:
     return theme.shorten(f"{frames.title(event['metric'])} {event['place']}".strip(), 44)
 
 
-def _panel(frames: Frames, rows: pl.DataFrame, series: str, titled: bool) -> alt.LayerChart:
+def _panel(frames: Frames, rows: pl.DataFrame, series: str, titled: bool) -> Drawing:
     steps = frames.steps()
     names = rows["name"].to_list()
     labels = {str(row): name for row, name in zip(rows["row"].to_list(), names, strict=True)}
-    columns = ("row", "about", "curve", "place", "kind", "direction", "onset", "midpoint", "completion", "lower", "upper",
-               "before", "after", "p_value", "q_value")  # fmt: skip
+    columns = ("row", "about", "curve", "place", "kind", "direction", "onset", "midpoint", "completion", "lower",
+               "upper", "before", "after", "p_value", "q_value")  # fmt: skip
     frame = thin(rows.with_columns(pl.col("row").cast(pl.String)), columns)
     axis = alt.Axis(labelExpr=_labels(labels), labelLimit=260, domain=False, ticks=False, grid=False)
     y = alt.Y("row:N", title=None, scale=alt.Scale(domain=list(labels)), axis=axis)
     families = list(dict.fromkeys(rows["about"].to_list()))
     colour = alt.Color("about:N", scale=alt.Scale(domain=sorted(families)), legend=None)
     base = alt.Chart(frame).encode(y=y, color=colour)
-    pick = alt.selection_point(
-        name=f"pick_{frames.series_names().index(series)}", fields=["curve"], on="click"
-    )
+    pick = alt.selection_point(name=f"pick_{frames.series_names().index(series)}", fields=["curve"], on="click")
     brush = alt.selection_interval(name=f"window_{frames.series_names().index(series)}", encodings=["x"])
     layers = [
         *_boxes(rows, steps, y),
-        base.mark_rule(strokeWidth=1.5, clip=True).encode(x=theme.step_x(steps, field="onset"), x2="completion:Q"),
+        base.mark_rule(strokeWidth=1.5, clip=True).encode(x=theme.step_place(steps, "onset"), x2="completion:Q"),
         base.mark_bar(height=9, clip=True).encode(
             opacity=alt.condition(theme.CHOSEN, alt.value(0.95), alt.value(0.45)),
-            x=theme.step_x(steps, field="lower"), x2="upper:Q", tooltip=_tooltip()
+            x=theme.step_place(steps, "lower"), x2="upper:Q", tooltip=_tooltip()
         ).add_params(pick),
         base.mark_point(filled=True, opacity=1, size=70, clip=True).encode(
             x=theme.step_x(steps, field="midpoint"), tooltip=_tooltip(), shape=alt.Shape(
@@ -114,28 +106,22 @@ def _boxes(rows: pl.DataFrame, steps: list[int], y: alt.Y) -> list[alt.Chart]:
     ).filter(pl.col("events") > 1)  # fmt: skip
     if boxes.is_empty():
         return []
-    first = y.copy()
-    first.bandPosition = 0
+    first = y.bandPosition(0)
     return [
         alt.Chart(thin(boxes, ("row", "last_row", "lower", "upper")))
         .mark_rect(style="band", opacity=0.10, clip=True, cornerRadius=3)
-        .encode(x=theme.step_x(steps, field="lower"), x2="upper:Q", y=first, y2=alt.Y2("last_row:N", bandPosition=1))
+        .encode(x=theme.step_place(steps, "lower"), x2="upper:Q", y=first, y2=alt.Y2("last_row:N", bandPosition=1))
     ]  # fmt: skip
 
 
 def _checkpoints(frames: Frames, series: str) -> alt.Chart:
     measured = frames.checkpoints.filter((pl.col("series") == series) & (pl.col("status") == "measured"))
-    ticks = alt.Chart(measured.select("step")).mark_tick(
-        style="quiet", thickness=1, height=6, clip=True, yOffset=-3
-    )
-    return ticks.encode(x=theme.step_x(frames.steps()), y=alt.value("height"))
+    ticks = alt.Chart(measured.select("step")).mark_tick(style="quiet", thickness=1, height=6, clip=True, yOffset=-3)
+    return ticks.encode(x=theme.step_place(frames.steps()), y=alt.value("height"))
 
 
 def _tooltip() -> list[alt.Tooltip]:
-    steps = [
-        alt.Tooltip(f"{name}:Q", format=",.0f")
-        for name in ("onset", "midpoint", "completion", "lower", "upper")
-    ]
+    steps = [alt.Tooltip(f"{name}:Q", format=",.0f") for name in ("onset", "midpoint", "completion", "lower", "upper")]
     sizes = [alt.Tooltip(f"{name}:Q", format=".3~g") for name in ("before", "after", "p_value", "q_value")]
     return [alt.Tooltip("about:N", title="metric"), alt.Tooltip("place:N", title="where"), alt.Tooltip("kind:N"),
             alt.Tooltip("direction:N"), *steps, *sizes]  # fmt: skip

@@ -34,8 +34,7 @@ def grokking(frames: Frames) -> Drawing:
     names = [name for name in frames.series_names() if (frames.curves("test_loss")["series"] == name).any()]
     found = [_series(frames, name, titled=len(names) > 1) for name in names]
     told = [
-        sentence if len(names) == 1 else f"{name}: {sentence}"
-        for name, (_, sentence) in zip(names, found, strict=True)
+        sentence if len(names) == 1 else f"{name}: {sentence}" for name, (_, sentence) in zip(names, found, strict=True)
     ]
     description = (
         "Restricted loss keeps only the key frequencies of the logits and excluded loss removes them (Nanda et al. "
@@ -52,10 +51,11 @@ def _key_frequencies(frames: Frames) -> str:
     keys = rows["index"].drop_nulls().unique().sort().to_list()
     if not keys:
         return ""
-    return f"Key frequencies: {', '.join(str(key) for key in keys)} ({frames.title('key_frequency')}). "
+    rule = frames.title("key_frequency")
+    return f"Key frequencies: {', '.join(str(key) for key in keys)}; by the rule of the metric {rule}. "
 
 
-def _series(frames: Frames, series: str, *, titled: bool) -> tuple[list[alt.LayerChart], str]:
+def _series(frames: Frames, series: str, *, titled: bool) -> tuple[list[Drawing], str]:
     shaded, sentence = phases(frames, series)
     present = [(title, log, _rows(frames, series, curves)) for title, log, curves in PANELS]
     present = [panel for panel in present if panel[2].height]
@@ -77,7 +77,7 @@ def _rows(frames: Frames, series: str, curves: tuple[tuple[str, str | None, str]
     return pl.concat(parts)
 
 
-def _panel(frames: Frames, rows: pl.DataFrame, shaded: list[Phase], words: dict[str, Any]) -> alt.LayerChart:
+def _panel(frames: Frames, rows: pl.DataFrame, shaded: list[Phase], words: dict[str, Any]) -> Drawing:
     value = pl.when(pl.col("value").is_not_null()).then(pl.max_horizontal("value", pl.lit(FLOOR)))
     rows = rows.with_columns(value) if words["log"] else rows
     frame = thin(rows, ("series", "measure", "place", "curve", "step", "value", "stderr", "n"))
@@ -90,7 +90,7 @@ def _panel(frames: Frames, rows: pl.DataFrame, shaded: list[Phase], words: dict[
     colour = alt.Color("measure:N", scale=alt.Scale(domain=names), legend=legend)
     marked = alt.condition(theme.CHOSEN, alt.value(4), alt.value(2))
     base = alt.Chart(frame).encode(x=x, y=y, color=colour)
-    hints = [alt.Tooltip("measure:N"), *tooltip(frame.drop("place"), words["y"])]
+    hints = tooltip(frame.drop("place"), words["y"])
     layers = [
         *_shading(shaded, frames.steps(), named=words["first"]),
         base.mark_line(clip=True).encode(detail="curve:N", strokeWidth=marked),
@@ -104,9 +104,9 @@ def _shading(shaded: list[Phase], steps: list[int], *, named: bool) -> list[alt.
     if not shaded:
         return []
     rows = [{"phase": phase.name, "first": phase.first, "last": phase.last} for phase in shaded]
-    strength = alt.Opacity("phase:N", legend=None, scale=alt.Scale(
+    strength = alt.Opacity("phase:O", legend=None, scale=alt.Scale(
         domain=[phase.name for phase in shaded], range=[0.05, 0.14, 0.24]))  # fmt: skip
-    base = alt.Chart(pl.DataFrame(rows)).encode(x=theme.step_x(steps, field="first"))
+    base = alt.Chart(pl.DataFrame(rows)).encode(x=theme.step_place(steps, "first"))
     hints = ["phase:N", alt.Tooltip("first:Q", title="from step", format=",.0f"),
              alt.Tooltip("last:Q", title="to step", format=",.0f")]  # fmt: skip
     layers = [base.mark_rect(style="band", clip=True).encode(x2="last:Q", opacity=strength, tooltip=hints)]

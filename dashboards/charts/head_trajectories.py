@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dashboards.charts import Drawing, chart
 from dashboards.frames import Frames
-from dashboards.trajectories import trajectories
+from dashboards.trajectories import Style, trajectories
 
 
 @chart("every head over training", axes=("layer,head",), order=20)
 def head_trajectories(frames: Frames, metric: str) -> Drawing:
     """One panel a series, one line a head; emerging heads in colour and named, the event's interval shaded."""
-    return trajectories(frames, metric, noun="head")
+    return trajectories(frames, metric, Style("head"))

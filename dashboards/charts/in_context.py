@@ -17,8 +17,8 @@ def in_context(frames: Frames) -> Drawing:
     score = series_panel(frames, ("in_context_learning_score",), width=theme.WIDTH, height=170,
                          y="in-context score (nats)")  # fmt: skip
     description = (
-        "Above: mean loss per token. Below: the in-context-learning score, loss late in the context minus loss early in "
-        "it: the lower, the more the model learns from its context. Shaded: pale from onset to completion of the "
+        "Above: mean loss per token. Below: the in-context-learning score, loss late in the context minus loss early "
+        "in it: the lower, the more the model learns from its context. Shaded: pale from onset to completion of the "
         "detected changes, darker the 95 % interval of their midpoints."
     )
     drawing = alt.vconcat(loss, score, spacing=14).resolve_scale(color="shared")

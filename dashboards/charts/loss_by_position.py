@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import altair as alt
-import polars as pl
 
-from dashboards import theme
 from dashboards.charts import Drawing, chart
 from dashboards.frames import Frames
 from dashboards.maps import GRADIENT, binned, map_panels
@@ -16,8 +14,9 @@ def loss_by_position(frames: Frames) -> Drawing:
     """One map a series: training step across, position up (logarithmic), mean loss as colour."""
     cells = binned(frames.curves("loss_by_position"), frames)
     description = (
-        "Mean loss (nats) at each position of the context: dark is low. A model that learns from its context gets "
-        "darker upwards. Positions are pooled in bands that widen with position; white columns were not measured."
+        "Mean loss (nats) at each position of the context: the further a colour is from the background, the lower the "
+        "loss. A model that learns from its context gets stronger in colour upwards. Positions are pooled in bands "
+        "that widen with position; empty columns could not be measured."
     )
     colour = alt.Color(
         "value:Q",

@@ -17,11 +17,7 @@ def position_slope(frames: Frames) -> Drawing:
     order = ("series", "step")
     middle = (pl.col("low") * pl.col("high")).sqrt().log()
     slope = (pl.col("loss") - pl.col("loss").shift(1).over(order)) / (middle - middle.shift(1).over(order))
-    cells = (
-        cells.sort("series", "step", "low")
-        .with_columns(slope.alias("value"))
-        .filter(pl.col("value").is_not_null())
-    )
+    cells = cells.sort("series", "step", "low").with_columns(slope.alias("value")).filter(pl.col("value").is_not_null())
     if cells.is_empty():
         return None
     reach = float(cells["value"].abs().quantile(0.98) or 1.0)

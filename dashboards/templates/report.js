@@ -30,6 +30,9 @@
         if (node.axis && kind === "tokens") node.axis.values = ticks(node.scale.constant);
         if (kind === "tokens" && node.title) node.title = "tokens seen";
       }
+      if (kind === "tokens" && node.tooltip && node.tooltip.value && node.tooltip.value.expr) {
+        node.tooltip.value.expr = node.tooltip.value.expr.replace('"step": ', '"tokens seen": ');
+      }
       if (kind === "tokens" && Array.isArray(node.tooltip)) node.tooltip.forEach((hint) => {
         if (STEPS.has(hint.field)) hint.title = (hint.title || hint.field) === "step" ? "tokens seen"
           : hint.title && hint.title.includes("step") ? hint.title.replace("step", "tokens") : `${hint.title || hint.field} (tokens)`;
@@ -81,30 +84,31 @@
     }
     if (generation !== state.generation) { result.finalize(); return; }
     views[index] = result;
-    listen(result.view);
-    apply(result.view);
+    listen(result);
+    apply(result);
   };
 
   const names = (view) => Object.keys(view.getState({ data: () => false, signals: () => true }).signals);
-  const listen = (view) => {
-    for (const name of names(view)) {
-      if (/^window_\d+$/.test(name)) view.addSignalListener(name, (_, value) => narrow(value.step || null, view));
-      if (/^pick_\d+$/.test(name)) view.addSignalListener(name, (_, value) => mark((value.curve || [""])[0]));
+  const listen = (result) => {
+    const known = names(result.view);
+    const brushes = known.filter((name) => /^window_\d+$/.test(name));
+    // The figure with the brush keeps its own axis, or the brush would run away from the pointer.
+    result.ends = known.includes("from_step") && !brushes.length
+      ? [result.view.signal("from_step"), result.view.signal("to_step")] : null;
+    result.marks = known.includes("chosen");
+    for (const name of brushes) result.view.addSignalListener(name, (_, value) => narrow(value.step || null));
+    for (const name of known.filter((name) => /^pick_\d+$/.test(name))) {
+      result.view.addSignalListener(name, (_, value) => mark((value.curve || [""])[0]));
     }
   };
-  const apply = (view) => {
-    const known = new Set(names(view));
-    if (known.has("from_step") && ![...known].some((name) => /^window_\d+$/.test(name))) {
-      const spec = state.window || view.initialWindow || (view.initialWindow = [view.signal("from_step"), view.signal("to_step")]);
-      view.signal("from_step", spec[0]).signal("to_step", spec[1]);
-    }
-    if (known.has("chosen")) view.signal("chosen", state.chosen);
-    view.runAsync();
+  const apply = ({ view, ends, marks }) => {
+    if (ends) view.signal("from_step", (state.window || ends)[0]).signal("to_step", (state.window || ends)[1]);
+    if (marks) view.signal("chosen", state.chosen);
+    if (ends || marks) view.runAsync();
   };
-  const every = () => views.forEach((result) => result && apply(result.view));
+  const every = () => views.forEach((result) => result && apply(result));
   let waiting;
   const narrow = (steps) => {
-    views.forEach((result) => { if (result && !result.view.initialWindow) result.view.initialWindow = [result.view.signal("from_step"), result.view.signal("to_step")]; });
     state.window = steps && steps[1] > steps[0] ? steps : null;
     clearTimeout(waiting);
     waiting = setTimeout(every, 60);
@@ -131,5 +135,6 @@
     timer = setTimeout(() => { if (document.body.clientWidth !== room) { room = document.body.clientWidth; redraw(); } }, 200);
   });
   addEventListener("beforeprint", () => places.forEach((_, index) => { if (!views[index]) draw(index); }));
+  window.report = { views, mark }; // for whoever looks closer in the console
   redraw();
 })();

@@ -1,0 +1,38 @@
+"""Every checkpoint that was asked for, as a strip: measured, failed, skipped; where the history has holes."""
+
+from __future__ import annotations
+
+import altair as alt
+import polars as pl
+
+from dashboards import theme
+from dashboards.charts import Drawing, chart
+from dashboards.frames import Frames
+from dashboards.marks import note_text
+
+STATES = ("measured", "failed", "skipped")
+
+
+@chart("Checkpoints", order=90)
+def checkpoint_strip(frames: Frames) -> Drawing:
+    """One row a series, one tick a checkpoint; failed ones stand out and say why on hover."""
+    rows = frames.checkpoints.filter(pl.col("status").is_in(STATES))
+    if rows.is_empty():
+        return None
+    frame = rows.select("series", "step", "status", pl.col("revision").str.slice(0, 60), note_text())
+    names = [name for name in frames.series_names() if (frame["series"] == name).any()]
+    counts = dict(frame["status"].value_counts().iter_rows())
+    said = ", ".join(f"{counts[state]:,} {state}" for state in STATES if state in counts)
+    y = alt.Y("series:N", title=None, scale=alt.Scale(domain=names), axis=alt.Axis(domain=False, ticks=False))
+    hints = ["series:N", alt.Tooltip("step:Q", format=","), "status:N", "revision:N", "note:N"]
+    base = alt.Chart(frame).encode(x=theme.step_x(frames.steps()), y=y, tooltip=hints)
+    good = base.transform_filter("datum.status === 'measured'").mark_tick(
+        style="band", thickness=2, height=14, clip=True
+    )
+    bad = base.transform_filter("datum.status !== 'measured'").mark_point(
+        style="missing", shape="cross", angle=45, size=70, filled=True, opacity=1)  # fmt: skip
+    drawing = alt.layer(good, bad).properties(width=theme.WIDTH - 100, height=26 * len(names))
+    return drawing.add_params(*theme.parameters(frames.steps())).properties(
+        description=f"Checkpoints asked for: {said}. Ticks are measured, crosses could not be.",
+        usermeta={"width": theme.WIDTH - 100, "columns": 1},
+    )

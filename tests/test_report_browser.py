@@ -1,0 +1,113 @@
+"""The report in a real browser: it opens from disk, fetches nothing, answers a hover and a brush."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_chart_stores import write_induction_run
+from test_report import hostile_run
+
+from dashboards.report import write_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need the playwright package")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(write_induction_run(tmp_path_factory.mktemp("run")), pictures=False)
+
+
+def visit(browser: Any, path: Path, width: int = 1440) -> tuple[Any, list[str]]:
+    """The page, and everything that it complained about or asked for beyond its own file."""
+    page = browser.new_page(viewport={"width": width, "height": 1000})
+    troubles: list[str] = []
+    page.on("console", lambda message: troubles.append(message.text))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("dialog", lambda dialog: (troubles.append("dialog"), dialog.dismiss()))
+    page.on("request", lambda request: None if request.url.startswith(("file:", "blob:", "data:"))
+            else troubles.append(request.url))  # fmt: skip
+    page.goto(path.as_uri())
+    page.evaluate("document.getElementById('figures').scrollIntoView()")
+    page.wait_for_selector(".plot canvas")
+    return page, troubles
+
+
+def draw_all(page: Any) -> None:
+    for index in range(page.locator(".plot").count()):
+        page.locator(".plot").nth(index).scroll_into_view_if_needed()
+        page.locator(".plot").nth(index).locator("canvas").wait_for()
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_it_opens_from_disk_without_a_complaint_or_a_request(browser: Any, report: Path, width: int) -> None:
+    page, troubles = visit(browser, report, width)
+    draw_all(page)
+    assert troubles == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_hostile_names_run_nothing(browser: Any, tmp_path: Path) -> None:
+    page, troubles = visit(browser, write_report(hostile_run(tmp_path / "run"), pictures=False))
+    draw_all(page)
+    assert troubles == []
+
+
+def test_a_hover_says_which_head_and_step(browser: Any, report: Path) -> None:
+    page, _ = visit(browser, report)
+    figure = page.locator("figure", has=page.get_by_text("Prefix matching: every head over training"))
+    figure.scroll_into_view_if_needed()
+    box = figure.locator("canvas").bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    page.mouse.move(box["x"] + 210, box["y"] + 205, steps=4)
+    tooltip = page.locator("#vg-tooltip-element.visible")
+    tooltip.wait_for()
+    for word in ("two-layer", "where", "step", "Prefix matching", "standard error"):
+        assert word in tooltip.inner_text()
+
+
+def test_a_brush_on_the_timeline_narrows_the_other_figures(browser: Any, report: Path) -> None:
+    page, _ = visit(browser, report)
+    draw_all(page)
+    timeline = page.locator(".plot").first
+    timeline.scroll_into_view_if_needed()
+    before = page.evaluate("report.views[1].view.signal('from_step')")
+    box = timeline.locator("canvas").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 8)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 8, steps=5)
+    page.mouse.up()
+    page.wait_for_function("report.views[1].view.signal('from_step') > 1", timeout=5000)
+    assert before == 0
+    assert page.evaluate("report.views[2].view.signal('to_step')") < 1000
+
+
+def test_a_click_on_an_event_marks_its_curve_everywhere(browser: Any, report: Path) -> None:
+    page, _ = visit(browser, report)
+    draw_all(page)
+    page.evaluate("report.mark('two-layer|prefix_matching|L1H0')")
+    assert page.evaluate("report.views[2].view.signal('chosen')") == "two-layer|prefix_matching|L1H0"
+
+
+@pytest.mark.parametrize("axis", ["linear", "tokens"])
+def test_the_step_axis_can_be_changed(browser: Any, report: Path, axis: str) -> None:
+    page, troubles = visit(browser, report)
+    page.select_option("#axis", axis)
+    draw_all(page)
+    assert troubles == []
+    assert page.evaluate("report.views[1].view.signal('to_step')") == (1000 if axis == "linear" else 2_048_000)
