@@ -17,10 +17,13 @@ Array = NDArray[np.float64]
 
 LEVEL = ("logistic", "late_tail", "early_tail", "ramp")
 MATERIAL = 0.10  # an event moves the curve by at least this share of its range
+# In a loss that falls from 11 to 3, half a nat within a decade is a twentieth of the range and a third of the change.
+MATERIAL_NEAR, LOCAL = 0.03, 0.25
 SPIKE_LEAD = 2.0  # a spike stands out from the largest other residual by this factor
 # Gain in score that a reported event is worth. A wandering null looks like a bump more often than like a step, and
 # bends more often than it sets in from a flat stretch. On short grids there are fewer shapes to choose from.
 NEED = {"transition": 25.0, "bump": 27.5, "plateau": 19.5, "kink": 20.0, "spike": 28.0}
+SPIKE_LENGTH = 2  # checkpoints
 BEND_NEED = 32.0
 FLAT = 0.2  # a side is flat when its slope is at most this share of the other's
 SHORT, SHORT_EASE = 32, 2.5
@@ -92,6 +95,8 @@ def _name(curve: Curve, explanation: Explanation, which: int) -> str:
         return "transition" if 2 * _half_width(atom) < TRANSITION_WIDTH else "gradual"
     if atom.shape in ("relaxation", "wide") and _against_trend(curve, explanation, which):
         return "plateau"
+    if atom.shape == "bump" and int(np.sum(np.abs(curve.x - atom.middle) < 0.5 * atom.width)) <= SPIKE_LENGTH:
+        return "spike"
     return {"bump": "bump", "hinge": "kink", "spike": "spike"}.get(atom.shape, "gradual")
 
 
@@ -105,7 +110,7 @@ def _single(curve: Curve, explanation: Explanation, which: int) -> Found:
     if atom.shape == "relaxation":
         middle -= 0.16  # tau is where 63 % are done; half are done at tau ln 2
     error, sign = float(errors[which]), int(np.sign(size))
-    if kind == "spike":
+    if atom.shape == "spike":
         first, last = int(atom.middle), int(atom.middle + round(atom.width)) - 1
         middle, half = float(np.mean(curve.x[first : last + 1])), float(curve.x[last] - curve.x[first]) / 2
     if kind == "bump":
@@ -197,11 +202,15 @@ def heavy_tailed(curve: Curve, explanation: Explanation) -> bool:
 
 
 def _material(curve: Curve, explanation: Explanation, found: Found) -> bool:
-    """Whether the event moves the curve by a visible share of its range, or stands out as a spike."""
+    """Whether the event moves the curve by a visible share of its range or of what goes on around it."""
     if found.kind == "spike":
         left = np.abs(curve.y - fitted_curve(curve, explanation))
         return abs(found.size) >= SPIKE_LEAD * float(left.max())
-    return abs(found.size) >= MATERIAL * float(np.ptp(fitted_curve(curve, explanation, spikes=False)))
+    smooth = fitted_curve(curve, explanation, spikes=False)
+    share = abs(found.size) / max(float(np.ptp(smooth)), 1e-12)
+    near = np.interp(np.linspace(found.onset - 0.5, found.completion + 0.5, 21), curve.x, smooth)
+    local = abs(found.size) / max(float(np.ptp(near)), 1e-12)
+    return share >= MATERIAL or (share >= MATERIAL_NEAR and local >= LOCAL)
 
 
 def name_events(curve: Curve, explanation: Explanation) -> list[Found]:

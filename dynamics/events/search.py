@@ -202,7 +202,7 @@ def _polish(curve: Curve, atoms: list[Atom]) -> tuple[list[Atom], Fit]:
 
 
 def _share(atoms: list[Atom], fit: Fit, null_score: float) -> float:
-    """What the events are worth together over the null with its own, wandering noise, beyond `FURTHER` for each but one.
+    """What the events are worth together over the null with its own noise, beyond `FURTHER` for each but one.
 
     Left out one at a time, each looks indispensable once the others have let the noise model become white.
     """

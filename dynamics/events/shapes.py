@@ -8,6 +8,7 @@ A level change is a transition when its 10-90 % width is below `TRANSITION_WIDTH
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -40,32 +41,44 @@ class Atom:
         return self.shape in EVENT_SHAPES
 
 
+def _logistic(z: Array, w: Array) -> Array:
+    return 1.0 / (1.0 + np.exp(-np.clip(z * 2 * _LN9 / w, -60, 60)))
+
+
+def _gompertz(z: Array, w: Array) -> Array:
+    return np.exp(-np.exp(-np.clip(z * _GOMPERTZ_SPAN / w + _GOMPERTZ_MID, -30, 60)))
+
+
+def _bend(z: Array, w: Array) -> Array:
+    return w / (2 * _LN9) * np.logaddexp(0.0, z * 2 * _LN9 / w)
+
+
+# Shapes that depend on the distance z from their middle and on their width w alone.
+_FORMS: dict[str, Callable[[Array, Array], Array]] = {
+    "logistic": _logistic,
+    "wide": _logistic,
+    "late_tail": _gompertz,
+    "early_tail": lambda z, w: 1.0 - _gompertz(-z, w),
+    "bump": lambda z, w: np.exp(-4 * np.log(2.0) * (z / w) ** 2),
+    "hinge": lambda z, w: np.maximum(z, 0.0),
+    "ramp": lambda z, w: np.clip(z / w + 0.5, 0.0, 1.0),
+    "bend": _bend,
+}
+
+
 def columns(x: Array, shape: str, middle: Array, width: Array) -> Array:
     """Evaluate one shape at many places: `[n_checkpoints, n_places]`, levels from 0 to 1 (slopes: 1 per decade).
 
     Raises ValueError for an unknown shape.
     """
     m, w = np.atleast_1d(middle)[None, :], np.maximum(np.atleast_1d(width), 1e-6)[None, :]
-    z = x[:, None] - m
-    if shape in ("logistic", "wide"):
-        return 1.0 / (1.0 + np.exp(-np.clip(z * 2 * _LN9 / w, -60, 60)))
-    if shape == "late_tail":
-        return np.exp(-np.exp(-np.clip(z * _GOMPERTZ_SPAN / w + _GOMPERTZ_MID, -30, 60)))
-    if shape == "early_tail":
-        return 1.0 - np.exp(-np.exp(-np.clip(-z * _GOMPERTZ_SPAN / w + _GOMPERTZ_MID, -30, 60)))
-    if shape == "bump":
-        return np.exp(-4 * np.log(2.0) * (z / w) ** 2)
-    if shape == "hinge":
-        return np.maximum(z, 0.0)
-    if shape == "ramp":
-        return np.clip(z / w + 0.5, 0.0, 1.0)
-    if shape == "bend":
-        h = w / (2 * _LN9)
-        return h * np.logaddexp(0.0, z / h)
+    if shape in _FORMS:
+        return _FORMS[shape](x[:, None] - m, w)
+    since = 10.0 ** x[:, None] - 1.0  # training steps
     if shape == "relaxation":
-        return 1.0 - np.exp(-np.minimum((10.0 ** x[:, None] - 1.0) / 10.0**m, 700.0))
+        return 1.0 - np.exp(-np.minimum(since / 10.0**m, 700.0))
     if shape == "power":
-        return 1.0 - (1.0 + (10.0 ** x[:, None] - 1.0) / 10.0**m) ** -w
+        return 1.0 - (1.0 + since / 10.0**m) ** -w
     if shape == "spike":
         index = np.arange(len(x))[:, None]
         return ((index >= m) & (index < m + np.round(w))).astype(float)
@@ -97,7 +110,7 @@ def _places(x: Array, spacing: float, support: int) -> Array:
 
 
 def complete(x: Array, middle: Array, width: Array) -> NDArray[np.bool_]:
-    """Whether a change has mostly happened inside the grid: one that is still going on at its end has no level after."""
+    """Whether a change has mostly happened inside the grid: one still going on at its end has no level after."""
     return (middle + 0.45 * width <= x[-1]) & (middle - 0.45 * width >= x[0] - 0.15)
 
 

@@ -1,0 +1,121 @@
+"""Which checkpoints to measure next, so that few of them place the events as well as all would.
+
+First a coarse subset, even on log10(step + 1); then, around every event and every unexplained jump, the
+unmeasured checkpoint that splits the gap in which it lies, until no checkpoint is left inside an interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from dynamics.events.curve import Event, detect_curve
+from dynamics.events.preparation import axis
+from dynamics.events.schema import KEYS, as_measurements
+
+Array = NDArray[np.float64]
+
+COARSE = 14
+JUMP = 0.25  # share of a curve's range that changes inside one gap and is worth a look
+WORTH_A_LOOK = 0.05
+
+
+def coarse_steps(available: Iterable[float], count: int) -> list[float]:
+    """About `count` of the available steps, even on log10(step + 1), the first and the last among them."""
+    steps = np.unique(np.asarray(list(available), dtype=float))
+    if len(steps) <= count:
+        return [float(s) for s in steps]
+    x = axis(steps)
+    left, chosen = set(range(len(steps))), {0, len(steps) - 1}
+    for place in np.linspace(x[0], x[-1], count):
+        free = left - chosen
+        if len(chosen) >= count or not free:
+            break
+        nearest = min(free | chosen, key=lambda k: abs(x[k] - place))
+        chosen.add(nearest)
+    while len(chosen) < count:  # early steps are sparse on the log axis: fill the widest remaining gaps
+        order = sorted(chosen)
+        gaps = [(x[b] - x[a], a, b) for a, b in zip(order, order[1:], strict=False) if b - a > 1]
+        _, a, b = max(gaps)
+        chosen.add(min(range(a + 1, b), key=lambda k: abs(x[k] - (x[a] + x[b]) / 2)))
+    return [float(steps[k]) for k in sorted(chosen)]
+
+
+def next_steps(frame: pl.DataFrame, available_steps: Iterable[float], budget: int) -> list[float]:
+    """Steps to measure next, in the order of their importance; empty when done.
+
+    `frame`: measurements so far of one series (empty at the start). `available_steps`: every checkpoint that could
+    be measured. `budget`: checkpoints in all, those already measured included. Done: the budget is spent, or no
+    unmeasured checkpoint lies inside the interval of an event or a jump. Call again with the new measurements.
+    Raises ValueError for a budget below 8 (an event needs as many).
+    """
+    if budget < 8:
+        msg = f"budget is {budget} checkpoints: expected at least 8, below which no event can be told"
+        raise ValueError(msg)
+    available = np.unique(np.asarray(list(available_steps), dtype=float))
+    measured = np.empty(0) if frame.is_empty() else np.unique(frame["step"].drop_nulls().to_numpy().astype(float))
+    left = np.setdiff1d(available, measured)
+    room = budget - len(measured)
+    if room <= 0 or not len(left):
+        return []
+    first = coarse_steps(available, min(COARSE, budget))
+    missing = [s for s in first if s in left]
+    if len(measured) < 8 and missing:
+        return missing[:room]
+    wanted = _wanted(as_measurements(frame), measured, left)
+    return wanted[: min(room, max(1, len(measured) // 4))]
+
+
+def _wanted(frame: pl.DataFrame, measured: Array, left: Array) -> list[float]:
+    """Unmeasured steps by how much curves ask for them."""
+    votes: dict[float, float] = {}
+    for _, part in frame.group_by(KEYS, maintain_order=True):
+        part = part.sort("step")
+        step, value = part["step"].to_numpy(), part["value"].to_numpy().astype(float)
+        found = detect_curve(step, value, part["stderr"].to_numpy())
+        events = [e for e in found if e.kind != "spike" and e.p_value <= WORTH_A_LOOK]
+        for event in events:
+            for step_, weight in _inside(event, measured, left):
+                votes[step_] = votes.get(step_, 0.0) + weight
+        for low, high in _jumps(step, value):
+            if not any(e.lower <= high and low <= e.upper for e in events):
+                for step_ in _middle(low, high, left):
+                    votes[step_] = votes.get(step_, 0.0) + 0.5
+    return [s for s, _ in sorted(votes.items(), key=lambda v: -v[1])]
+
+
+def _middle(low: float, high: float, left: Array) -> list[float]:
+    """The unmeasured step that best halves an open interval, on the log axis."""
+    inside = left[(left > low) & (left < high)]
+    if not len(inside):
+        return []
+    ends = axis(np.array([low, high]))
+    return [float(inside[int(np.argmin(np.abs(axis(inside) - ends.mean())))])]
+
+
+def _inside(event: Event, measured: Array, left: Array) -> list[tuple[float, float]]:
+    """Steps that halve the gaps inside an event's interval, the gap of the midpoint first."""
+    inside = measured[(measured > event.lower) & (measured < event.upper)]
+    ends = np.unique(np.concatenate([[event.lower], inside, [event.upper]]))
+    out = []
+    for low, high in zip(ends[:-1], ends[1:], strict=True):
+        below, above = measured[measured <= low], measured[measured >= high]
+        a = float(below[-1]) if len(below) else low
+        b = float(above[0]) if len(above) else high
+        holds = low <= event.midpoint <= high
+        out.extend((s, 2.0 if holds else 1.0) for s in _middle(a, b, left))
+    return out
+
+
+def _jumps(step: Array, value: Array) -> list[tuple[float, float]]:
+    """Gaps in which a curve moves by a visible share of its range, and by far more than it usually does."""
+    known = np.isfinite(value)
+    s, v = step[known], value[known]
+    if len(v) < 3 or np.ptp(v) == 0:
+        return []
+    move = np.abs(np.diff(v))
+    large = (move > JUMP * np.ptp(v)) & (move > 4 * np.median(move))
+    return [(float(s[k]), float(s[k + 1])) for k in np.flatnonzero(large)]
