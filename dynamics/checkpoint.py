@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from dynamics.errors import CheckpointError, UnsafeCheckpoint
 SAFETENSORS_INDEX = "model.safetensors.index.json"
 TORCH_INDEX = "pytorch_model.bin.index.json"
 TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
+# A trainer's folder also holds its optimizer and random state, which are no weights.
+NOT_WEIGHTS = ("optimizer", "scheduler", "rng_state", "training", "scaler")
 
 # Where training scripts put the state dict inside what they save.
 STATE_DICT_KEYS = ("model_state_dict", "state_dict", "model")
@@ -45,11 +47,12 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Files:
-    """The local files of one checkpoint."""
+    """The local files of one checkpoint. `digests` are the SHA-256 of those that their source has already hashed."""
 
     weights: tuple[Path, ...]
     config: Path | None = None
     tokenizer: Path | None = None
+    digests: Mapping[Path, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -80,20 +83,28 @@ def open_weights(files: Files) -> Weights:
         raise CheckpointError(msg)
     return Weights(
         tensors,
-        hash_files(files.weights),
+        hash_files(files.weights, files.digests),
         sum(path.stat().st_size for path in files.weights),
         ", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.is_floating_point()})),
         read_json(files.config) if files.config else None,
     )
 
 
-def hash_files(paths: tuple[Path, ...]) -> str:
+def hash_files(paths: Sequence[Path], known: Mapping[Path, str] | None = None) -> str:
     """SHA-256 of a weight file, the hash that hubs publish; of the hashes of the shards where there are several."""
-    digests = []
-    for path in sorted(paths, key=lambda path: path.name):
-        with path.open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    ordered = sorted(paths, key=lambda path: path.name)
+    return hash_digests([(known or {}).get(path) or hash_file(path) for path in ordered])
+
+
+def hash_digests(digests: Sequence[str]) -> str:
+    """The hash of a checkpoint's weights from those of its files, in order of their names."""
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def files_in(folder: Path) -> Files:
@@ -111,8 +122,7 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
         if (folder / index).exists():
             return _shards(folder, index)
     others = [path for path in sorted(folder.glob("*")) if path.suffix in (".safetensors", *TORCH_SUFFIXES)]
-    # A trainer's folder also holds its optimizer and random state, which are no weights.
-    others = [path for path in others if not path.name.startswith(("optimizer", "scheduler", "rng_state", "training"))]
+    others = [path for path in others if not path.name.startswith(NOT_WEIGHTS)]
     return tuple(others) if len(others) == 1 else ()
 
 

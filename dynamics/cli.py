@@ -36,7 +36,9 @@ out_console, err_console = Console(highlight=False), Console(stderr=True, highli
 
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run.", show_default=False)]
 Folder = Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]
-Where = Annotated[str, typer.Argument(help="A series: folder:PATH.", show_default=False)]
+Where = Annotated[
+    str, typer.Argument(help="A series: a public name, hub:ORG/REPO, folder:PATH or file:PATH.", show_default=False)
+]
 
 
 def main() -> None:
@@ -146,13 +148,18 @@ def audit(series: Where) -> None:
     from dynamics.audit import audit as audit_series
     from dynamics.sources import open_series
 
-    opened = open_series(series)
+    opened = open_series(series, include_defective=True)
     with _bars() as bars:
         total = len(opened.checkpoints)
         done = iter(range(1, total + 1))
         table = audit_series(opened, lambda _: bars.update(f"audit {opened.name}", next(done), total))
     _print_table(table.with_columns(pl.col("weights_sha").str.slice(0, 12)), opened.name)
     bad = table.filter(pl.col("problem") != "")
+    if opened.ignored:
+        shown = ", ".join(opened.ignored[:8]) + (" ..." if len(opened.ignored) > 8 else "")
+        err_console.print(f"{len(opened.ignored)} names were not taken for checkpoints: {shown}", soft_wrap=True)
+    for note in opened.notes:
+        err_console.print(f"note: {note}", soft_wrap=True)
     err_console.print(f"{len(table)} checkpoints, {len(bad)} with a problem")
     sys.exit(SOME_FAILED if len(bad) else DONE)
 
@@ -256,15 +263,17 @@ def _print_table(frame: pl.DataFrame, title: str) -> None:
 
 
 def _series() -> pl.DataFrame:
-    from dynamics.sources import CATALOGUE
+    from dynamics.sources.catalogue import entries
 
-    return pl.DataFrame(CATALOGUE, schema={"series": pl.String, "what": pl.String})
+    rows = [(e.name, e.title, e.family, e.repo, e.licence, e.refused or ("needs remote code" if e.remote_code else ""))
+            for e in entries().values()]  # fmt: skip
+    return pl.DataFrame(rows, schema=["series", "what", "family", "repo", "licence", "refused"], orient="row")
 
 
 def _sources() -> pl.DataFrame:
-    from dynamics.sources import KINDS
+    from dynamics.sources import kinds
 
-    return pl.DataFrame({"source": [f"{kind}:" for kind in KINDS], "what": list(KINDS.values())})
+    return pl.DataFrame({"source": [f"{k}:" for k in kinds()], "what": [module.WHAT for module in kinds().values()]})
 
 
 def _metrics() -> pl.DataFrame:

@@ -7,7 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from dynamics.checkpoint import Checkpoint, Files, Weights, open_weights
+from dynamics.checkpoint import Checkpoint, Files, Weights, hash_digests, open_weights
+from dynamics.errors import CheckpointError
 from dynamics.sources import Series
 
 
@@ -26,28 +27,43 @@ def open_checkpoint(series: Series, checkpoint: Checkpoint) -> Opened:
     return Opened(checkpoint, files, open_weights(files))
 
 
+def published_sha(series: Series, checkpoint: Checkpoint) -> str | None:
+    """The hash that a checkpoint's weights will have, where its source tells without fetching them."""
+    if series.publication is None:
+        return None
+    try:
+        hashes = series.publication.weigh(checkpoint).hashes
+    except CheckpointError:
+        return None  # fetching it will say why
+    ordered = [hashes[path] for path in sorted(hashes, key=lambda path: path.rsplit("/", 1)[-1])]
+    digests = [sha for sha in ordered if sha is not None]
+    return hash_digests(digests) if len(digests) == len(ordered) else None
+
+
 @contextmanager
-def ahead(series: Series) -> Iterator[Iterator[tuple[Checkpoint, Future[Opened]]]]:
-    """The checkpoints in order, each fetched and opened while the one before is being measured."""
+def ahead(
+    series: Series, checkpoints: tuple[Checkpoint, ...] | None = None
+) -> Iterator[Iterator[tuple[Checkpoint, Future[Opened]]]]:
+    """Checkpoints in order, by default all, each fetched and opened while the one before is being measured.
+
+    Asking for the next one says that the present one is done with, and lets its files go if they must.
+    """
+    wanted = series.checkpoints if checkpoints is None else checkpoints
 
     def each() -> Iterator[tuple[Checkpoint, Future[Opened]]]:
-        coming = pool.submit(open_checkpoint, series, series.checkpoints[0])
-        for position, checkpoint in enumerate(series.checkpoints):
-            present, following = coming, series.checkpoints[position + 1 : position + 2]
+        coming = pool.submit(open_checkpoint, series, wanted[0]) if wanted else None
+        for position, checkpoint in enumerate(wanted):
+            present, following = coming, wanted[position + 1 : position + 2]
+            assert present is not None
             present.exception()  # waits; one checkpoint is opened at a time
             if following:
                 coming = pool.submit(open_checkpoint, series, following[0])
             yield checkpoint, present
+            series.release(checkpoint)
 
     pool = ThreadPoolExecutor(1, thread_name_prefix="fetch")
     try:
         yield each()
     finally:
+        series.close()
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _open(series: Series, checkpoint: Checkpoint) -> Opened:
-    files = series.fetch(checkpoint)
-    return Opened(checkpoint, files, open_weights(files))
-
-

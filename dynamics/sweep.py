@@ -26,7 +26,7 @@ from dynamics.checkpoint import Checkpoint, Files, read_json
 from dynamics.errors import CheckpointError, unknown
 from dynamics.forward import check_model, check_reads, measure_task, measure_weights
 from dynamics.model import SeriesModel
-from dynamics.prefetch import Opened, ahead, open_checkpoint
+from dynamics.prefetch import Opened, ahead, open_checkpoint, published_sha
 from dynamics.readings import to_frame
 from dynamics.run import Run
 from dynamics.sources import Series
@@ -108,15 +108,17 @@ class _Sweep:
     def run(self, watch: Watch) -> None:
         started = datetime.now(UTC).replace(tzinfo=None)
         self.watch = watch
-        with ahead(self.series) as opened:
-            anchor = self._anchor()
-            if anchor is None:
+        anchor = self._anchor()
+        if anchor is None:
+            with ahead(self.series) as opened:
                 for checkpoint, future in opened:
                     self._failed(checkpoint, future.exception() or CheckpointError("not read"))
-                return
-            self.model = SeriesModel(anchor.weights, device=self.settings.device, dtype=DTYPES[self.settings.dtype])
-            with _threads(self.model):
-                self._plan(anchor, started)
+            return
+        self.model = SeriesModel(anchor.weights, device=self.settings.device, dtype=DTYPES[self.settings.dtype])
+        with _threads(self.model):
+            self._plan(anchor, started)
+            self.series.release(anchor.checkpoint)
+            with ahead(self.series, self._to_open()) as opened:
                 for checkpoint, future in opened:
                     self._one(checkpoint, future)
         finished = datetime.now(UTC).replace(tzinfo=None)
@@ -158,6 +160,9 @@ class _Sweep:
                     "task_hash": asked[metric.name], "version": metric.version} for metric in self.metrics],
             runs=[self._run_row(started)],
         )  # fmt: skip
+        if self.series.left_out:
+            self.store.write(checkpoints=[_checkpoint_row(checkpoint, "skipped", f"left out: {reason}")
+                                          for checkpoint, reason in self.series.left_out])  # fmt: skip
         columns = 'stage, step, metric, weights_sha, task_hash, version'
         stored = self.store.query(
             f"SELECT DISTINCT {columns} FROM measurements WHERE series = ?", [self.series.name]
@@ -168,10 +173,23 @@ class _Sweep:
         )
         self.known = {(stage, step): sha for stage, step, sha in known.rows()}
 
+    def _to_open(self) -> tuple[Checkpoint, ...]:
+        """The checkpoints that have to be fetched: those whose published hash shows that all is stored need not."""
+        wanted = []
+        for checkpoint in self.series.checkpoints:
+            sha = published_sha(self.series, checkpoint)
+            is_known = sha is not None and self.known.get((checkpoint.stage, checkpoint.step)) == sha
+            if is_known and all(self._key(checkpoint, sha, metric) in self.stored for metric in self.metrics):
+                self._report(checkpoint, "stored")
+            else:
+                wanted.append(checkpoint)
+        return tuple(wanted)
+
     def _one(self, checkpoint: Checkpoint, future: Future[Opened]) -> None:
         try:
             opened = future.result()
-            missing = [metric for metric in self.metrics if self._key(opened, metric) not in self.stored]
+            sha = opened.weights.sha
+            missing = [metric for metric in self.metrics if self._key(checkpoint, sha, metric) not in self.stored]
             if not missing:
                 self._keep(opened)
                 self._report(checkpoint, "stored")
@@ -217,10 +235,8 @@ class _Sweep:
         own = self.tasks[metric.task].hash if metric.task else ""
         return f"{own[:24]}+{self.final_sha[:24]}" if "final" in metric.references else own
 
-    def _key(self, opened: Opened, metric: Metric) -> tuple[Any, ...]:
-        checkpoint = opened.checkpoint
-        return (checkpoint.stage, checkpoint.step, metric.name, opened.weights.sha, self._task_hash(metric),
-                metric.version)  # fmt: skip
+    def _key(self, checkpoint: Checkpoint, sha: str | None, metric: Metric) -> tuple[Any, ...]:
+        return (checkpoint.stage, checkpoint.step, metric.name, sha, self._task_hash(metric), metric.version)
 
     def _failed(self, checkpoint: Checkpoint, error: BaseException) -> None:
         if not isinstance(error, CheckpointError):

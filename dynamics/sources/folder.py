@@ -7,13 +7,15 @@ from pathlib import Path
 
 from dynamics.checkpoint import TORCH_SUFFIXES, Checkpoint, Files, files_in
 from dynamics.errors import UsageError
-from dynamics.sources import Series
+from dynamics.sources import Access, Series
+
+WHAT = "a folder of checkpoints: step0/, step1000/, checkpoint-500/, 1000.pt"
 
 # A word or none, then the step: "step1000", "checkpoint-500", "step_1000", "epoch-3", "1000".
 _NAME = re.compile(r"(?:[A-Za-z_\-]*[A-Za-z_\-])?(\d+)")
 
 
-def open_source(place: str, series: str | None = None) -> Series:
+def open_source(place: str, series: str | None = None, access: Access | None = None) -> Series:  # noqa: ARG001
     """List the checkpoints in a folder. Nothing is opened; entries that are no checkpoints are named in `ignored`."""
     root = Path(place).expanduser()
     if not root.is_dir():

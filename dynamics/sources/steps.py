@@ -75,6 +75,19 @@ def _exact(steps: list[int], step: int) -> int:
     return step
 
 
+def covers(text: str, step: int) -> bool:
+    """Whether a step is among the numbers and ranges of a text.
+
+    >>> covers("0,1000..53000", 1000), covers("0,1000..53000", 512)
+    (True, False)
+    """
+    for part in text.replace(" ", "").split(","):
+        first, _, last = part.partition("..")
+        if int(first) <= step <= int(last or first):
+            return True
+    return False
+
+
 def spans(text: str) -> list[int]:
     """The numbers of a rule, ascending; a rule knows what could be there, not what is.
 

@@ -1,0 +1,57 @@
+"""Names of checkpoints: which stage, step and tokens the name of a branch, a folder or a file stands for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# Nearly all public branch names: "step1000", "stage1-step1000-tokens5B", "global_step1000", "checkpoint-10".
+ANY = (
+    r"(?:(?P<stage>stage\d+(?:-ingredient\d+)?|lc-\d+k-to-\d+k|longctx|extension|phase\d+)[-_])?"
+    r"(?:[A-Za-z]+_)??(?:global_|checkpoint[-_]|ckpt[-_]|chck_|iter_|epoch[-_])?(?:step[-_]?)?"
+    r"(?P<step>\d+)(?P<unit>[kM])?(?:-tokens?-?(?P<tokens>[\d.]+)(?P<tokens_unit>[MBT]))?"
+)
+UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+
+
+@dataclass(frozen=True)
+class Name:
+    """What a name says. `tokens_unit` is how coarsely its tokens are written: 10**9 for "tokens5B"."""
+
+    stage: str
+    step: int
+    tokens: int | None = None
+    tokens_unit: int = 1
+
+
+def read_name(name: str, pattern: str = ANY) -> Name | None:
+    """The stage, step and tokens that a name gives, or None where it is no checkpoint's.
+
+    A name that counts tokens only has these for its step.
+
+    >>> read_name("stage1-step1000-tokens3B")
+    Name(stage='stage1', step=1000, tokens=3000000000, tokens_unit=1000000000)
+    >>> read_name("hf_ckpt/16.78B", r"hf_ckpt/(?P<tokens>[0-9.]+)(?P<tokens_unit>B)").step
+    16780000000
+    >>> read_name("main") is None
+    True
+    """
+    match = re.fullmatch(pattern, name)
+    if match is None:
+        return None
+    found = {key: value or "" for key, value in match.groupdict().items()}
+    tokens, unit = None, 1
+    if found.get("tokens"):
+        unit = UNITS[found.get("tokens_unit", "")]
+        whole, _, digits = found["tokens"].partition(".")
+        # The last digit written is what the name resolves: "16.78B" is known to ten million.
+        unit //= 10 ** len(digits)
+        tokens = int(whole + digits) * unit
+    if found.get("step"):
+        return Name(found.get("stage", ""), int(found["step"]) * UNITS[found.get("unit", "")], tokens, unit)
+    return None if tokens is None else Name(found.get("stage", ""), tokens, tokens, unit)
+
+
+def natural(text: str) -> list[tuple[int, int | str]]:
+    """A sort key by which "stage10" comes after "stage2"."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part]
