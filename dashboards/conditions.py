@@ -34,7 +34,11 @@ def conditions(frames: Frames, metrics: Sequence[str]) -> str:
 
 
 def _task(row: dict[str, Any]) -> str:
-    settings = {name: value for name, value in loads(row["settings"]).items() if value is not None}
+    settings = {
+        name: value
+        for name, value in loads(row["settings"]).items()
+        if value is not None and name not in ("seed", "n_examples")
+    }
     listed = [f"{shorten(name.replace('_', ' '), 40)} {shorten(str(value), 60)}" for name, value in settings.items()]
     facts = [f"seed {row['seed']}" if row["seed"] is not None else "", _examples(row["n_examples"]), *listed]
     facts = [fact for fact in facts if fact][: MAX_SETTINGS + 2]

@@ -15,7 +15,7 @@ COLUMNS = 2
 GRADIENT = alt.Legend(orient="top", gradientLength=220, gradientThickness=9)
 
 
-def binned(rows: pl.DataFrame, frames: Frames) -> pl.DataFrame:
+def binned(rows: pl.DataFrame, frames: Frames, *, bands: int = MAX_BANDS) -> pl.DataFrame:
     """Mean loss in bands of positions that widen with position, and the step edges of each column.
 
     Columns: series, step, left, right, low, high, loss; a cell spans left..right and low..high. Positions are
@@ -25,7 +25,7 @@ def binned(rows: pl.DataFrame, frames: Frames) -> pl.DataFrame:
     place = rows.with_columns((pl.col("index") + first).alias("position")).filter(pl.col("value").is_not_null())
     if place.is_empty():
         return pl.DataFrame(schema=dict.fromkeys(("step", "left", "right", "low", "high", "loss"), pl.Float64))
-    edges = _bands(int(place["position"].max() or 1))  # pyright: ignore[reportArgumentType]
+    edges = _bands(int(place["position"].max() or 1), bands)  # pyright: ignore[reportArgumentType]
     band = pl.Series(edges).search_sorted(place["position"].cast(pl.Float64), side="right") - 1
     cells = (
         place.with_columns(band.cast(pl.Int64).alias("band"))
@@ -38,9 +38,9 @@ def binned(rows: pl.DataFrame, frames: Frames) -> pl.DataFrame:
     return cells.join(_columns(frames), on=("series", "step")).sort("series", "step", "low")
 
 
-def _bands(last: int) -> list[float]:
+def _bands(last: int, bands: int) -> list[float]:
     """Edges of the bands: single positions at first, then equal steps of the logarithm."""
-    ratio = max((last + 1) ** (1 / MAX_BANDS), 1.0001)
+    ratio = max((last + 1) ** (1 / bands), 1.0001)
     edges = [1.0]
     while edges[-1] < last + 1:
         edges.append(min(max(edges[-1] + 1, float(math.floor(edges[-1] * ratio))), last + 1))

@@ -121,7 +121,7 @@ def line_names(frame: pl.DataFrame, names: list[str], scale: alt.Scale) -> list[
     log = scale.to_dict()["type"] == "log"
     low, high = (math.log(end) if log else end for end in scale.to_dict()["domain"])
     values = [math.log(value) if log else value for value in ends["value"].to_list()]
-    places = theme.spread(values, (high - low) * LINE / theme.HEIGHT)
+    places = theme.spread(values, (high - low) * LINE / theme.HEIGHT, high)
     ends = ends.with_columns(pl.Series("at", [math.exp(place) if log else place for place in places], pl.Float64))
     text = alt.Chart(thin(ends, ("place", "at", "curve"))).mark_text(align="left", dx=6, fontSize=11, fontWeight=600)
     colour = alt.Color("place:N", scale=alt.Scale(domain=names), legend=None)

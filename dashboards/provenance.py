@@ -45,6 +45,8 @@ def facts(frames: Frames) -> list[str]:
         lines.append(f"steps {theme.interval(steps[0], steps[-1])}")
     lines.append(f"{numbers:,} measurements")
     for run in frames.runs.sort("started", nulls_last=False).tail(1).iter_rows(named=True):
+        if run["finished"] is None:
+            lines.append("the run has not finished: this is what it has measured so far")
         when = run["finished"] or run["started"]
         if when is not None:
             lines.append(f"measured {when:%Y-%m-%d %H:%M}")
@@ -58,7 +60,7 @@ def gaps(frames: Frames) -> list[Gap]:
         Gap(
             row["series"],
             theme.step(row["step"]),
-            f"{row['status']}: {row['note'] or 'no reason was recorded'}"[:600],
+            theme.shorten(f"{row['status']}: {row['note'] or 'no reason was recorded'}", 600),
         )
         for row in frames.checkpoints.filter(pl.col("status").is_in(["failed", "skipped"])).iter_rows(named=True)
     ]

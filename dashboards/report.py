@@ -17,7 +17,7 @@ from dashboards import theme
 from dashboards.charts import Figure, draw_figures
 from dashboards.conditions import conditions
 from dashboards.frames import Frames, read_frames
-from dashboards.pictures import inline_json, vega_script, write_pictures
+from dashboards.pictures import inline_json, packed, vega_script, write_pictures
 from dashboards.provenance import facts, gaps, provenance
 from dashboards.sparkline import sparkline
 from dashboards.summary import summarise
@@ -42,7 +42,7 @@ def write_report(folder: str | Path, *, title: str | None = None, pictures: bool
     folder = Path(folder)
     frames = read_frames(folder)
     figures = draw_figures(frames)
-    specs = [figure.drawing.to_dict() for figure in figures]
+    specs = [figure.specification() for figure in figures]
     if pictures:
         _write_figures(folder / "figures", figures, specs)
     _write_tables(folder, frames)
@@ -83,7 +83,7 @@ def _context(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]],
 
 def _scripts(frames: Frames, specs: list[dict[str, Any]]) -> dict[str, str]:
     payload = {
-        "figures": specs,
+        "figures": [packed(spec) for spec in specs],
         "light": theme.config(),
         "dark": theme.config(dark=True),
         "tokens": frames.tokens_per_step(),

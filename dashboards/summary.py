@@ -76,15 +76,17 @@ def _groups(events: pl.DataFrame) -> list[pl.DataFrame]:
     return sorted(groups, key=lambda group: (str(group["series"][0]), float(group["midpoint"].min() or 0)))  # pyright: ignore[reportArgumentType]
 
 
-def _strongest(group: pl.DataFrame) -> dict[str, Any]:
+def _by_size(group: pl.DataFrame) -> pl.DataFrame:
     size = (pl.col("after") - pl.col("before")).abs().fill_null(pl.col("magnitude").abs())
-    return group.sort(size, descending=True, nulls_last=True).row(0, named=True)
+    return group.sort(size, descending=True, nulls_last=True)
 
 
 def _finding(frames: Frames, group: pl.DataFrame) -> Finding:
-    event = _strongest(group)
+    event = _by_size(group).row(0, named=True)
     verb = _VERBS.get((event["kind"], event["direction"]), f"changed ({event['kind']})")
     places = group["place"].unique(maintain_order=True).to_list()
+    if len(places) > MAX_PLACES:
+        places = _by_size(group)["place"].unique(maintain_order=True).to_list()
     where = _where(frames, event, places)
     name = f"{event['place']}: from " if len(places) > 1 else "From "
     lead = f"Largest in {name}" if len(places) > 1 else name
@@ -110,8 +112,10 @@ def _where(frames: Frames, event: dict[str, Any], places: list[str]) -> str:
     rows = frames.curves(event["metric"]).filter(pl.col("series") == event["series"])
     total = rows["place"].n_unique()
     kind = "heads" if event["head"] is not None else "layers" if event["layer"] is not None else "curves"
-    listed = _join(places[:MAX_PLACES]) if len(places) <= MAX_PLACES else f"{', '.join(places[:MAX_PLACES])} and more"
-    return f" in {len(places)} of {total} {kind}: {listed}" if total > 1 else f" in {listed}"
+    if total == 1:
+        return f" in {places[0]}"
+    lead = "" if len(places) <= MAX_PLACES else "the largest in "
+    return f" in {len(places):,} of {total:,} {kind}: {lead}{_join(places[:MAX_PLACES])}"
 
 
 def _sureness(event: dict[str, Any]) -> str:

@@ -46,7 +46,10 @@ def _caption(frames: Frames, metric: str, style: Style) -> str:
     if named is None and frames.events_of(metric).filter(pl.col("place") != "").is_empty():
         sentences.append(f"No {noun} has a detected change: all are grey.")
     elif named is None:
-        sentences.append(f"Each {noun} with a detected change is coloured and named; the others are grey.")
+        who = f"Each {noun} with a detected change is"
+        if max(len(_changed(frames, metric, series)) for series in frames.series_names()) > MAX_NAMED:
+            who = f"In each panel the {MAX_NAMED} with the largest detected changes are"
+        sentences.append(f"{who} coloured and named; the others are grey.")
         sentences.append(
             "Shaded: pale from the first onset to the last completion of these changes, darker where their midpoints "
             "lie with 95 % confidence."

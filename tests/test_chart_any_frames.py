@@ -55,7 +55,7 @@ def heads(
 )
 def test_charts_and_sentences_are_made(frames: Frames) -> None:
     for figure in draw_figures(frames):
-        json.dumps(figure.drawing.to_dict())
+        json.dumps(figure.specification())
     summarise(frames)
 
 
@@ -63,7 +63,7 @@ def test_ten_thousand_heads_are_limited_and_the_caption_says_so() -> None:
     frames = heads(10_000, [0, 1, 10], events=[event_row("model", PER_HEAD, 5, 0.1, 0.9, layer=3, head=3)])
     begun = time.perf_counter()
     figure = next(figure for figure in draw_figures(frames) if figure.name.endswith(PER_HEAD))
-    spec = figure.drawing.to_dict()
+    spec = figure.specification()
     assert "10,000 curves; 96 are drawn" in spec["description"]
     assert len(json.dumps(spec)) < 300_000
     assert time.perf_counter() - begun < 5

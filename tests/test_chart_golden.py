@@ -36,7 +36,7 @@ def normalised(spec: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_specification_is_the_stored_one(figures: dict[str, Figure], name: str) -> None:
-    spec = normalised(figures[name].drawing.to_dict())
+    spec = normalised(figures[name].specification())
     path = GOLDEN / f"{name}.json"
     if os.environ.get("UPDATE_GOLDEN"):
         path.write_text(json.dumps(spec, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
@@ -48,9 +48,9 @@ def test_every_chart_has_a_title_a_docstring_and_a_caption(figures: dict[str, Fi
         assert entry.title
         assert entry.draw.__doc__
     for figure in figures.values():
-        assert figure.drawing.to_dict()["description"]
+        assert figure.specification()["description"]
 
 
 def test_no_chart_names_a_colour(figures: dict[str, Figure]) -> None:
     for figure in figures.values():
-        assert "#" not in json.dumps(normalised(figure.drawing.to_dict())), figure.name
+        assert "#" not in json.dumps(normalised(figure.specification())), figure.name

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import altair as alt
+
 from dashboards.frames import Frames
 from dashboards.theme import Drawing
 
@@ -44,6 +46,16 @@ class Figure:
     title: str
     drawing: Drawing
     metrics: tuple[str, ...]
+
+    def specification(self) -> dict[str, Any]:
+        """The Vega-Lite specification with its data. Altair's own limit of 5,000 rows is for notebooks of long ago."""
+        with alt.data_transformers.enable("default", max_rows=None):
+            return self.drawing.to_dict()
+
+    def _repr_mimebundle_(self, *include: object, **exclude: object) -> Any:
+        """What a notebook shows."""
+        with alt.data_transformers.enable("default", max_rows=None):
+            return self.drawing._repr_mimebundle_(*include, **exclude)
 
 
 CHARTS: dict[str, Chart] = {}

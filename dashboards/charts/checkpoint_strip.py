@@ -25,13 +25,15 @@ def checkpoint_strip(frames: Frames) -> Drawing:
     said = ", ".join(f"{counts[state]:,} {state}" for state in STATES if state in counts)
     y = alt.Y("series:N", title=None, scale=alt.Scale(domain=names), axis=alt.Axis(domain=False, ticks=False))
     hints = ["series:N", alt.Tooltip("step:Q", format=","), "status:N", "revision:N", "note:N"]
-    base = alt.Chart(frame).encode(x=theme.step_x(frames.steps()), y=y, tooltip=hints)
-    good = base.transform_filter("datum.status === 'measured'").mark_tick(
-        style="band", thickness=2, height=14, clip=True
-    )
-    bad = base.transform_filter("datum.status !== 'measured'").mark_point(
-        style="missing", shape="cross", angle=45, size=70, filled=True, opacity=1)  # fmt: skip
-    drawing = alt.layer(good, bad).properties(width=theme.WIDTH - 100, height=26 * len(names))
+    good, bad = frame.filter(pl.col("status") == "measured"), frame.filter(pl.col("status") != "measured")
+    place = {"x": theme.step_x(frames.steps()), "y": y, "tooltip": hints}
+    layers = []
+    if good.height:
+        layers.append(alt.Chart(good).mark_tick(style="band", thickness=2, height=14, clip=True).encode(**place))
+    if bad.height:
+        crosses = alt.Chart(bad).mark_point(style="missing", shape="cross", angle=45, size=70, filled=True, opacity=1)
+        layers.append(crosses.encode(**place))
+    drawing = alt.layer(*layers).properties(width=theme.WIDTH - 100, height=26 * len(names))
     return drawing.add_params(*theme.parameters(frames.steps())).properties(
         description=f"Checkpoints asked for: {said}. Ticks are measured, crosses could not be.",
         usermeta={"width": theme.WIDTH - 100, "columns": 1},

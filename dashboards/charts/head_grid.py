@@ -9,7 +9,7 @@ from dashboards import theme
 from dashboards.charts import Drawing, chart
 from dashboards.frames import Frames, thin
 
-MAX_CELLS = 60_000  # heads times steps of one series in the page; beyond it only some steps stay on the slider
+MAX_CELLS = 30_000  # heads times steps of one series in the page; beyond it only some steps stay on the slider
 
 
 @chart("layer by head, step by step", axes=("layer,head",), order=25)
@@ -50,7 +50,7 @@ def _steps(rows: pl.DataFrame) -> list[int]:
 
 
 def _panel(frames: Frames, rows: pl.DataFrame, series: str, scale: alt.Scale, steps: list[int]) -> Drawing:
-    frame = thin(rows, ("series", "place", "layer", "head", "turn", "step", "value", "stderr"))
+    frame = thin(rows, ("place", "layer", "head", "turn", "step", "value"))
     layers, heads = rows["layer"].n_unique(), rows["head"].n_unique()
     legend = alt.Legend(orient="top", gradientLength=200, gradientThickness=9, title=frames.title(rows["metric"][0]))
     cells = (
@@ -61,9 +61,8 @@ def _panel(frames: Frames, rows: pl.DataFrame, series: str, scale: alt.Scale, st
             x=alt.X("head:O", title="head", axis=alt.Axis(labelAngle=0)),
             y=alt.Y("layer:O", title="layer", sort="descending"),
             color=alt.Color("value:Q", scale=scale, legend=legend),
-            tooltip=["series:N", alt.Tooltip("place:N", title="where"), alt.Tooltip("step:Q", format=","),
-                     alt.Tooltip("value:Q", format=".4~g"),
-                     alt.Tooltip("stderr:Q", title="standard error", format=".2~g")],
+            tooltip=[alt.Tooltip("place:N", title="where"), alt.Tooltip("step:Q", format=","),
+                     alt.Tooltip("value:Q", format=".4~g")],
         )
     )  # fmt: skip
     shown = alt.Chart(pl.DataFrame({"step": steps, "turn": range(len(steps))})).transform_filter("datum.turn === turn")

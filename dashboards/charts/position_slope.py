@@ -9,11 +9,13 @@ from dashboards.charts import Drawing, chart
 from dashboards.frames import Frames
 from dashboards.maps import GRADIENT, binned, map_panels
 
+BANDS = 14  # a derivative needs wider bands than a level, or it shows the noise of single positions
+
 
 @chart("How loss falls along the context", needs=("loss_by_position",), order=31)
 def position_slope(frames: Frames) -> Drawing:
     """One map a series: training step across, position up, and as colour d loss / d log position."""
-    cells = binned(frames.curves("loss_by_position"), frames)
+    cells = binned(frames.curves("loss_by_position"), frames, bands=BANDS)
     order = ("series", "step")
     middle = (pl.col("low") * pl.col("high")).sqrt().log()
     slope = (pl.col("loss") - pl.col("loss").shift(1).over(order)) / (middle - middle.shift(1).over(order))

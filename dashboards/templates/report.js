@@ -62,8 +62,18 @@
     });
   };
 
+  const unpacked = ({ rows, columns }) => {
+    const names = Object.keys(columns);
+    return Array.from({ length: rows }, (_, row) => Object.fromEntries(names.map((name) => {
+      const { texts, values } = columns[name];
+      return [name, texts ? texts[values[row]] : values[row]];
+    })));
+  };
+
   const embed = async (place, index, factor) => {
-    const spec = structuredClone(figures[index]);
+    const { datasets, ...rest } = figures[index];
+    const spec = structuredClone(rest);
+    spec.datasets = Object.fromEntries(Object.entries(datasets).map(([name, packed]) => [name, unpacked(packed)]));
     onAxis(spec, state.axis);
     fit(spec, factor);
     const config = { ...(state.shade === "dark" ? dark : light), background: "transparent" };
@@ -84,6 +94,7 @@
     }
     if (generation !== state.generation) { result.finalize(); return; }
     views[index] = result;
+    place.style.minHeight = "0";
     listen(result);
     apply(result);
   };
