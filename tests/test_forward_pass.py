@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from dynamics import forward
 from dynamics.errors import UsageError
-from dynamics.model import unembedding
 from dynamics.tasks import Task
 from metrics import METRICS, contract
 from metrics.contract import Metric, metric
@@ -54,14 +52,19 @@ def expected_losses(family: str) -> Tensor:
     return -logits[:, :-1].log_softmax(-1).gather(2, tokens[:, 1:, None]).squeeze(2)
 
 
-@contextmanager
-def unembedded(family: str) -> Iterator[list[int]]:
-    """The number of rows in each call of the unembedding."""
-    rows: list[int] = []
-    head = unembedding(tiny_model(family))
-    hook = head.register_forward_hook(lambda module, args, output: rows.append(args[0].shape[:-1].numel()))
-    yield rows
-    hook.remove()
+class Unembedded(TorchDispatchMode):
+    """The rows that matrix products turn into logits, and the largest tensor of logits that any operation makes."""
+
+    rows, largest = 0, 0
+    products = ("aten.mm", "aten.addmm", "aten.linear")
+
+    def __torch_dispatch__(self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, (tuple, list)) else (made,):
+            if isinstance(tensor, Tensor) and tensor.shape[-1:] == (D_VOCAB,):
+                self.largest = max(self.largest, tensor.numel())
+                self.rows += tensor.shape[:-1].numel() if str(function).startswith(self.products) else 0
+        return made
 
 
 @pytest.mark.parametrize("family", CONFIGS)
@@ -78,52 +81,38 @@ def test_attention_alone_unembeds_nothing_and_stops_after_the_last_layers_attent
     last_mlp = tiny_model("gpt_neox").gpt_neox.layers[-1].mlp
     calls: list[int] = []
     hook = last_mlp.register_forward_hook(lambda *_: calls.append(1))
-    with unembedded("gpt_neox") as rows:
+    with Unembedded() as seen:
         answers = measure(["previous_token_attention"])
     hook.remove()
-    assert (rows, calls) == ([], [])
+    assert (seen.rows, calls) == (0, [])
     assert answers["previous_token_attention", 1].shape == (BATCH, 4)
 
 
 def test_the_in_context_score_unembeds_two_positions_of_each_example() -> None:
-    with unembedded("gpt_neox") as rows:
+    with Unembedded() as seen:
         alone = measure(["in_context_learning_score"])["in_context_learning_score", None]
-    assert sum(rows) == 2 * BATCH
+    assert seen.rows == 2 * BATCH
     beside = measure(["in_context_learning_score", "loss"])["in_context_learning_score", None]
     torch.testing.assert_close(alone, beside)
 
 
 def test_full_loss_unembeds_each_predicted_position_once() -> None:
-    with unembedded("gpt_neox") as rows:
+    with Unembedded() as seen:
         measure(["loss", "loss_by_position", "in_context_learning_score", "previous_token_attention"])
-    assert sum(rows) == BATCH * (LENGTH - 1)
-
-
-class Largest(TorchDispatchMode):
-    """The number of elements of the largest tensor that any operation makes over the vocabulary."""
-
-    elements = 0
-
-    def __torch_dispatch__(
-        self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        made = function(*args, **(kwargs or {}))
-        for tensor in made if isinstance(made, (tuple, list)) else (made,):
-            if isinstance(tensor, Tensor) and tensor.shape[-1:] == (D_VOCAB,):
-                self.elements = max(self.elements, tensor.numel())
-        return made
+    assert seen.rows == BATCH * (LENGTH - 1)
 
 
 def test_no_tensor_of_every_positions_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward, "LOSS_ROWS", 4)
-    with Largest() as largest:
+    with Unembedded() as seen:
         answers = measure(["loss_by_position"], task=text(batch_size=BATCH))
     torch.testing.assert_close(answers["loss_by_position", None], expected_losses("gpt_neox"), atol=1e-5, rtol=0)
     everything = BATCH * LENGTH * D_VOCAB
-    assert 4 * D_VOCAB <= largest.elements < everything / 1.5
-    with Largest() as control:
+    assert seen.rows == BATCH * (LENGTH - 1)
+    assert 4 * D_VOCAB <= seen.largest < everything / 1.5
+    with Unembedded() as control:
         eager_outputs(tiny_model("gpt_neox"), text().tokens)
-    assert control.elements >= everything
+    assert control.largest >= everything
 
 
 @pytest.mark.parametrize("family", ["gpt_neox", "llama"])
@@ -139,11 +128,11 @@ def test_logits_come_at_the_positions_that_the_task_reads(monkeypatch: pytest.Mo
     reader = own_metric(monkeypatch, "logits", per_example=False)
     tokens = random_tokens(BATCH, LENGTH)
     task = Task("text", {"tokens": tokens}, {}, read_positions=(3, 7), batch_size=2)
-    with unembedded("gpt_neox") as rows:
+    with Unembedded() as seen:
         answers = forward.measure_task(Model("gpt_neox"), task, [reader], {})  # pyright: ignore[reportArgumentType]
     expected, _ = eager_outputs(tiny_model("gpt_neox"), tokens)
     torch.testing.assert_close(answers[reader.name, None], expected[:, [3, 7]], atol=1e-5, rtol=0)
-    assert sum(rows) == 2 * BATCH
+    assert seen.rows == 2 * BATCH
 
 
 def own_metric(monkeypatch: pytest.MonkeyPatch, reads: str, **settings: Any) -> Metric:
