@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hub_stand_in import hub  # noqa: F401  (a fixture)
 
 from dynamics.architectures.small_transformer import SmallTransformer, SmallTransformerConfig
 from dynamics.demo import WORDS, language, tokenizer

@@ -15,10 +15,11 @@ from dynamics.checkpoint import Checkpoint, Files
 from dynamics.errors import CheckpointError, UsageError
 from dynamics.sources import Access, Series
 from dynamics.sources.catalogue import Entry, Stage, of_repo
-from dynamics.sources.hub_client import Hub, RemoteFile, connect
+from dynamics.sources.hub_client import Hub, NotThere, RemoteFile, connect
 from dynamics.sources.hub_disk import DiskBudget
 from dynamics.sources.hub_listing import Found, Listing, list_places
 from dynamics.sources.inspection import Publication, Report, Weighed
+from dynamics.sources.names import agreed_rate
 from dynamics.sources.steps import covers
 from dynamics.sources.weight_files import choose
 
@@ -40,7 +41,8 @@ def open_source(place: str, series: str | None, access: Access) -> Series:
         entry, listing = _discover(hub, repo, revision)
     except CheckpointError as error:
         raise UsageError(str(error)) from error
-    return _Repo(hub, entry, listing, access).series(series or repo.rsplit("/", 1)[-1], f"hub:{place}")
+    rate = agreed_rate([found.name for found in listing.found])
+    return _Repo(hub, entry, listing, access, rate).series(series or repo.rsplit("/", 1)[-1], f"hub:{place}")
 
 
 def open_entry(entry: Entry, series: str | None, access: Access) -> Series:
@@ -77,7 +79,12 @@ def _discover(hub: Hub, repo: str, revision: str) -> tuple[Entry, Listing]:
             continue
         pattern = _PATTERNS.get(kind)
         entry = Entry(name=repo, title=repo, repo=repo, kind=kind, pattern=pattern, revision=revision or "main")  # pyright: ignore[reportArgumentType]
-        listing = list_places(hub, entry)
+        try:
+            listing = list_places(hub, entry)
+        except NotThere:
+            if best is None or revision:
+                raise
+            continue  # no main, for instance: then no folders or commits of it
         if best is None or len(listing.found) > len(best[1].found):
             best = entry, listing
         if len(listing.found) > 1:
@@ -110,12 +117,13 @@ class _Repo:
     entry: Entry
     listing: Listing
     access: Access
+    rate: tuple[float, float] | None = None  # tokens per step that the labels agree on, and its relative error
 
     def series(self, name: str, source: str) -> Series:
         stages = {stage.name: stage for stage in self.entry.stages}
         self.places = {
             Checkpoint(
-                name, found.name.step, found.name.stage, _tokens(self.entry, stages.get(found.name.stage), found),
+                name, found.name.step, found.name.stage, self._tokens(found, stages),
                 f"{found.label}@{found.commit}",
             ): found
             for found in self.listing.found
@@ -123,10 +131,23 @@ class _Repo:
         self.swept: set[str] = set()
         self.budget = DiskBudget(self.access.disk_budget) if self.access.disk_budget is not None else None
         notes = (self.entry.note,) if self.entry.note else ()
+        if self.rate is not None:
+            notes += (f"tokens are counted as {self.rate[0]:,.0f} for each step, which most names agree on",)
         return Series(
             name, source, tuple(self.places), self.fetch, self.listing.ignored, self.entry.seed,
             publication=self.publication(), release=self.release, close=self.close, notes=notes,
         )  # fmt: skip
+
+    def _tokens(self, found: Found, stages: Mapping[str, Stage]) -> int | None:
+        """Tokens seen: exact from the step where the batch is known, else as written in the name."""
+        name, stage = found.name, stages.get(found.name.stage)
+        if self.rate is not None and name.tokens is not None:
+            return round(self.rate[0] * name.step)
+        each = stage.tokens_per_step if stage else self.entry.tokens_per_step
+        before = stage.tokens_before if stage else 0
+        if self.entry.tokens_from == "step" and each is not None and before is not None:
+            return before + each * name.step
+        return name.tokens
 
     def publication(self) -> Publication:
         reported = {
@@ -134,8 +155,10 @@ class _Repo:
             for defect in self.entry.defects for checkpoint in self.places
             if covers(defect.steps, checkpoint.step) and defect.stage in (None, checkpoint.stage)
         }  # fmt: skip
+        error = self.rate[1] if self.rate else 0.0
         labels = {
-            checkpoint: (found.name.tokens, found.name.tokens_unit) for checkpoint, found in self.places.items()
+            checkpoint: (found.name.tokens, found.name.tokens_unit + error * (checkpoint.tokens_seen or 0))
+            for checkpoint, found in self.places.items()
             if found.name.tokens is not None and self.entry.tokens_from == "step"
         }  # fmt: skip
         return Publication(self.weigh, self.weigh_main, reported, labels, self.listed_before)
@@ -250,12 +273,3 @@ class _Repo:
         if links and self.budget is not None:
             self.budget.found((checkpoint.stage, checkpoint.step), {link: f.size for link, f in links.items()},
                               {link: f.sha for link, f in links.items() if f.sha})  # fmt: skip
-
-
-def _tokens(entry: Entry, stage: Stage | None, found: Found) -> int | None:
-    """Tokens seen: exact from the step where the batch is known, else as written in the name."""
-    each = stage.tokens_per_step if stage else entry.tokens_per_step
-    before = stage.tokens_before if stage else 0
-    if entry.tokens_from == "step" and each is not None and before is not None:
-        return before + each * found.name.step
-    return found.name.tokens

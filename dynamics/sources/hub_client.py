@@ -32,6 +32,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import WeakFileLock
+from tqdm.auto import tqdm
 
 from dynamics.checkpoint import hash_file
 from dynamics.errors import CheckpointError
@@ -110,7 +111,7 @@ class Hub:
             nonlocal damaged
             local = Path(hf_hub_download(
                 repo, path, revision=_commit(commit), cache_dir=self.cache, endpoint=self.endpoint,
-                token=_token(), local_files_only=self.offline,
+                token=_token(), local_files_only=self.offline, tqdm_class=_Silent,
             ))  # fmt: skip
             if expected.sha is None or hash_file(local) == expected.sha:
                 return local
@@ -190,6 +191,13 @@ class Hub:
         link.unlink(missing_ok=True)
         if self.cache.resolve() in blob.parents:
             blob.unlink(missing_ok=True)
+
+
+class _Silent(tqdm):
+    """No bar for each file: what is measured is reported by who asked for it."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **(settings | {"disable": True}))
 
 
 class NotThere(CheckpointError):

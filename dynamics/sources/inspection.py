@@ -47,7 +47,7 @@ class Publication:
     weigh: Callable[[Checkpoint], Weighed]
     weigh_main: Callable[[], Weighed | None] = lambda: None
     reported: Mapping[Checkpoint, Report] = field(default_factory=dict)
-    labels: Mapping[Checkpoint, tuple[int, int]] = field(default_factory=dict)  # tokens in the name, and their unit
+    labels: Mapping[Checkpoint, tuple[int, float]] = field(default_factory=dict)  # tokens in the name; how exactly
     also: Callable[[], tuple[Checkpoint, ...]] = lambda: ()  # others whose files are known without asking
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Nearly all public branch names: "step1000", "stage1-step1000-tokens5B", "global_step1000", "checkpoint-10".
@@ -50,6 +51,26 @@ def read_name(name: str, pattern: str = ANY) -> Name | None:
     if found.get("step"):
         return Name(found.get("stage", ""), int(found["step"]) * UNITS[found.get("unit", "")], tokens, unit)
     return None if tokens is None else Name(found.get("stage", ""), tokens, tokens, unit)
+
+
+def agreed_rate(names: Sequence[Name]) -> tuple[float, float] | None:
+    """Tokens per step that most labels agree on, and the relative error that rounding leaves; None where they do not.
+
+    >>> rate, error = agreed_rate([Name("", 1000 * i, 4 * i * 10**9, 10**9) for i in (1, 2, 3, 90)])
+    >>> round(rate), round(error, 3)
+    (4000000, 0.003)
+    """
+    labelled = [(name.step, name.tokens, name.tokens_unit) for name in names if name.tokens and name.step]
+    best: tuple[int, float, float] | None = None
+    for step, tokens, unit in labelled[-50:]:  # later labels are rounded less, in proportion
+        rate, error = tokens / step, unit / tokens
+        agreeing = sum(abs(t - s * rate) <= u + s * rate * error for s, t, u in labelled)
+        # A coarse label agrees with everything: of equal agreement the finer one counts.
+        if best is None or (agreeing, -error) > (best[0], -best[2]):
+            best = agreeing, rate, error
+    if best is None or best[0] < max(3, 0.6 * len(labelled)):
+        return None
+    return best[1], best[2]
 
 
 def natural(text: str) -> list[tuple[int, int | str]]:

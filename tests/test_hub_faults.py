@@ -1,0 +1,177 @@
+"""What goes wrong between a hub and us: the sweep ends right or says what is wrong, and nothing stored is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_model
+from hub_stand_in import StandIn
+from test_source_hub import REPO, files_of, publish
+
+import dynamics
+import dynamics.sources.hub_client as client
+from dynamics.errors import CheckpointError, UsageError
+from dynamics.prefetch import open_checkpoint
+
+METRIC = "sum_of_squared_weights"
+FILE = "model.safetensors"
+
+
+def sweep(tmp_path: Path, **options: object) -> dynamics.Run:
+    return dynamics.measure(dynamics.open_series(f"hub:{REPO}", **options), [METRIC], out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("method", "contains", "kind", "value"),
+    [
+        ("GET", "/refs", "status", 503),
+        ("GET", "/refs", "close", None),
+        ("GET", "/tree/", "status", 500),
+        ("GET", FILE, "status", 503),
+        ("GET", FILE, "status", (429, {"Retry-After": "1"})),
+        ("GET", "/refs", "status", (429, {"Retry-After": "1"})),
+        ("GET", FILE, "close", None),
+        ("HEAD", FILE, "close", None),
+        ("HEAD", FILE, "status", 503),
+        ("GET", FILE, "cut", 1000),
+        ("GET", FILE, "flip", None),
+        ("HEAD", FILE, "slow", 0.5),
+        ("HEAD", FILE, "etag", "0" * 64),
+        ("GET", "config.json", "status", 502),
+    ],
+)
+def test_a_passing_fault_leaves_no_trace(
+    hub: StandIn, tmp_path: Path, method: str, contains: str, kind: str, value: object
+) -> None:
+    publish(hub, (0, 1000, 2000))
+    hub.fail(method, contains, kind, value)
+    run = sweep(tmp_path)
+    assert run.checkpoints()["status"].to_list() == ["measured"] * 3
+    for row in run.measurements().iter_rows(named=True):
+        exact = sum(float(p.detach().double().pow(2).sum()) for p in tiny_model(row["step"]).parameters())
+        assert row["value"] == pytest.approx(exact, rel=1e-5)
+    assert not list((tmp_path / "cache").rglob("*.incomplete"))
+
+
+def test_a_fault_that_stays_is_that_checkpoints_failure(hub: StandIn, tmp_path: Path) -> None:
+    publish(hub, (0, 1000, 2000))
+    commit = hub.repos[REPO].branches["step1000"]
+    hub.fail("GET", f"{commit}/{FILE}", "status", 503, times=-1)
+    run = sweep(tmp_path)
+    rows = {row["step"]: row for row in run.checkpoints().iter_rows(named=True)}
+    assert [rows[step]["status"] for step in (0, 1000, 2000)] == ["measured", "failed", "measured"]
+    assert "the hub answered 503" in rows[1000]["note"]
+    hub.faults.clear()
+    assert sweep(tmp_path).checkpoints()["status"].to_list() == ["measured"] * 3
+
+
+def test_a_file_that_is_damaged_on_the_hub_is_not_kept(hub: StandIn, tmp_path: Path) -> None:
+    publish(hub, (0, 1000))
+    commit = hub.repos[REPO].branches["step1000"]
+    hub.fail("GET", f"{commit}/{FILE}", "flip", times=-1)
+    run = sweep(tmp_path)
+    failed = run.failed().row(0, named=True)
+    assert failed["step"] == 1000
+    assert "does not have the hash" in failed["note"]
+    assert "downloaded 3 times" in failed["note"]
+    assert run.measurements()["step"].to_list() == [0]
+    assert len(hub.requests("GET", f"{commit}/{FILE}")) == 3
+
+
+def test_a_hub_that_is_down_ends_the_sweep_and_keeps_what_is_stored(
+    hub: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(hub, (0, 1000, 2000))
+    sweep(tmp_path, steps="0")
+    series = dynamics.open_series(f"hub:{REPO}")
+    hub.fail("GET", "/resolve/", "close", times=-1)
+    hub.fail("HEAD", "/resolve/", "close", times=-1)
+    run = dynamics.measure(series, [METRIC], out=tmp_path / "out")
+    assert run.checkpoints()["status"].to_list() == ["measured", "failed", "failed"]
+    assert "the connection failed" in run.failed()["note"][0]
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(UsageError, match="the connection failed"):
+        dynamics.open_series(f"hub:{REPO}")
+
+
+def test_two_revisions_under_one_wrong_etag_are_not_mixed_up(hub: StandIn) -> None:
+    publish(hub, (0, 1000))
+    hub.fail("HEAD", FILE, "etag", "0" * 64, times=-1)
+    series = dynamics.open_series(f"hub:{REPO}")
+    for seed, checkpoint in zip((0, 1000), series.checkpoints, strict=True):
+        try:
+            opened = open_checkpoint(series, checkpoint)
+        except CheckpointError:
+            continue  # said to be damaged: fine; served under the other's name: not
+        assert torch.equal(opened.weights.tensors["embed.W_E"], tiny_model(seed).embed.W_E)
+
+
+def test_a_gated_repo_says_what_to_do(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(hub, (0, 1000))
+    hub.repos[REPO].gated, hub.token = True, "hf_secret"
+    with pytest.raises(UsageError, match="accept its terms .* HF_TOKEN"):
+        dynamics.open_series(f"hub:{REPO}")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert len(dynamics.open_series(f"hub:{REPO}").checkpoints) == 2
+
+
+def test_the_token_stays_with_the_hub(hub: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(hub, (0, 1000))
+    elsewhere = StandIn()
+    elsewhere.repos = hub.repos
+    hub.origin = elsewhere
+    monkeypatch.setenv("HF_TOKEN", "hf_secret_of_the_user")
+    run = sweep(tmp_path)
+    elsewhere.close()
+    assert run.checkpoints()["status"].to_list() == ["measured"] * 2
+    assert elsewhere.requests("GET", FILE)
+    assert not any(carried for _, _, carried in elsewhere.log)
+    assert all(carried for _, path, carried in hub.log if path.startswith("/api/"))
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or b"hf_secret_of_the_user" not in path.read_bytes(), path
+
+
+def test_without_a_token_in_the_environment_none_is_sent(
+    hub: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stored-token").write_text("hf_of_somebody")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "stored-token"))
+    publish(hub, (0, 1000))
+    sweep(tmp_path)
+    assert not any(carried for _, _, carried in hub.log)
+
+
+def test_living_downloads_are_not_swept(hub: StandIn, tmp_path: Path) -> None:
+    from huggingface_hub.utils import WeakFileLock
+
+    publish(hub, (0,))
+    asked = client.connect()
+    blobs = tmp_path / "cache" / "models--acme--tiny" / "blobs"
+    locks = tmp_path / "cache" / ".locks" / "models--acme--tiny"
+    blobs.mkdir(parents=True)
+    locks.mkdir(parents=True)
+    for name in ("alive", "dead"):
+        (blobs / f"{name}.12345678.incomplete").write_bytes(b"part")
+    with WeakFileLock(locks / "alive.lock"):
+        asked.sweep_orphans(REPO)
+    assert [path.name for path in blobs.iterdir()] == ["alive.12345678.incomplete"]
+
+
+def test_a_list_cut_short_by_a_kill_is_asked_for_again(hub: StandIn, tmp_path: Path) -> None:
+    publish(hub, (0, 1000))
+    dynamics.open_series(f"hub:{REPO}")
+    for path in (tmp_path / "cache").rglob("trees/*.json"):
+        path.write_text('{"model.safe')
+    assert len(dynamics.open_series(f"hub:{REPO}").checkpoints) == 2
+
+
+def test_branches_that_move_are_seen_and_what_was_pinned_stays(hub: StandIn) -> None:
+    publish(hub, (0, 1000))
+    series = dynamics.open_series(f"hub:{REPO}")
+    hub.repos[REPO].commit(files_of(77), branch="step1000")
+    opened = open_checkpoint(series, series.checkpoints[1])
+    assert torch.equal(opened.weights.tensors["embed.W_E"], tiny_model(1000).embed.W_E)
+    moved = dynamics.open_series(f"hub:{REPO}")
+    assert moved.checkpoints[1].revision != series.checkpoints[1].revision
