@@ -13,21 +13,22 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dynamics.events.curve import Event, detect_curve
-from dynamics.events.preparation import axis
+from dynamics.events.preparation import FEWEST, axis
 from dynamics.events.schema import KEYS, as_measurements
 
 Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 COARSE = 14
 JUMP = 0.25  # share of a curve's range that changes inside one gap and is worth a look
 WORTH_A_LOOK = 0.05
 
 
-def coarse_steps(available: Iterable[float], count: int) -> list[float]:
+def coarse_steps(available: Iterable[int], count: int) -> list[int]:
     """About `count` of the available steps, even on log10(step + 1), the first and the last among them."""
-    steps = np.unique(np.asarray(list(available), dtype=float))
+    steps = np.unique(np.asarray(list(available), dtype=np.int64))
     if len(steps) <= count:
-        return [float(s) for s in steps]
+        return [int(s) for s in steps]
     x = axis(steps)
     left, chosen = set(range(len(steps))), {0, len(steps) - 1}
     for place in np.linspace(x[0], x[-1], count):
@@ -41,10 +42,10 @@ def coarse_steps(available: Iterable[float], count: int) -> list[float]:
         gaps = [(x[b] - x[a], a, b) for a, b in zip(order, order[1:], strict=False) if b - a > 1]
         _, a, b = max(gaps)
         chosen.add(min(range(a + 1, b), key=lambda k: abs(x[k] - (x[a] + x[b]) / 2)))
-    return [float(steps[k]) for k in sorted(chosen)]
+    return [int(steps[k]) for k in sorted(chosen)]
 
 
-def next_steps(frame: pl.DataFrame, available_steps: Iterable[float], budget: int) -> list[float]:
+def next_steps(frame: pl.DataFrame, available_steps: Iterable[int], budget: int) -> list[int]:
     """Steps to measure next, in the order of their importance; empty when done.
 
     `frame`: measurements so far of one series (empty at the start). `available_steps`: every checkpoint that could
@@ -52,26 +53,26 @@ def next_steps(frame: pl.DataFrame, available_steps: Iterable[float], budget: in
     unmeasured checkpoint lies inside the interval of an event or a jump. Call again with the new measurements.
     Raises ValueError for a budget below 8 (an event needs as many).
     """
-    if budget < 8:
-        msg = f"budget is {budget} checkpoints: expected at least 8, below which no event can be told"
+    if budget < FEWEST:
+        msg = f"budget is {budget} checkpoints: expected at least {FEWEST}, below which no event can be told"
         raise ValueError(msg)
-    available = np.unique(np.asarray(list(available_steps), dtype=float))
-    measured = np.empty(0) if frame.is_empty() else np.unique(frame["step"].drop_nulls().to_numpy().astype(float))
+    available = np.unique(np.asarray(list(available_steps), dtype=np.int64))
+    measured = np.unique(frame["step"].drop_nulls().cast(pl.Int64).to_numpy())
     left = np.setdiff1d(available, measured)
     room = budget - len(measured)
     if room <= 0 or not len(left):
         return []
-    first = coarse_steps(available, min(COARSE, budget))
+    first = coarse_steps(available, max(FEWEST, min(COARSE, budget // 2)))
     missing = [s for s in first if s in left]
-    if len(measured) < 8 and missing:
+    if len(measured) < FEWEST and missing:
         return missing[:room]
     wanted = _wanted(as_measurements(frame), measured, left)
     return wanted[: min(room, max(1, len(measured) // 4))]
 
 
-def _wanted(frame: pl.DataFrame, measured: Array, left: Array) -> list[float]:
+def _wanted(frame: pl.DataFrame, measured: Ints, left: Ints) -> list[int]:
     """Unmeasured steps by how much curves ask for them."""
-    votes: dict[float, float] = {}
+    votes: dict[int, float] = {}
     for _, part in frame.group_by(KEYS, maintain_order=True):
         part = part.sort("step")
         step, value = part["step"].to_numpy(), part["value"].to_numpy().astype(float)
@@ -87,16 +88,16 @@ def _wanted(frame: pl.DataFrame, measured: Array, left: Array) -> list[float]:
     return [s for s, _ in sorted(votes.items(), key=lambda v: -v[1])]
 
 
-def _middle(low: float, high: float, left: Array) -> list[float]:
+def _middle(low: float, high: float, left: Ints) -> list[int]:
     """The unmeasured step that best halves an open interval, on the log axis."""
     inside = left[(left > low) & (left < high)]
     if not len(inside):
         return []
     ends = axis(np.array([low, high]))
-    return [float(inside[int(np.argmin(np.abs(axis(inside) - ends.mean())))])]
+    return [int(inside[int(np.argmin(np.abs(axis(inside) - ends.mean())))])]
 
 
-def _inside(event: Event, measured: Array, left: Array) -> list[tuple[float, float]]:
+def _inside(event: Event, measured: Ints, left: Ints) -> list[tuple[int, float]]:
     """Steps that halve the gaps inside an event's interval, the gap of the midpoint first."""
     inside = measured[(measured > event.lower) & (measured < event.upper)]
     ends = np.unique(np.concatenate([[event.lower], inside, [event.upper]]))

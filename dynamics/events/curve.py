@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamics.events.interval import bracket
-from dynamics.events.kinds import NEED, Found, fitted_curve, name_events
+from dynamics.events.kinds import NEED, Found, fitted_curve, name_events, open_wide_ramps
 from dynamics.events.likelihood import Curve
 from dynamics.events.preparation import prepare, spans_magnitudes, steps
 from dynamics.events.search import explain
@@ -91,7 +91,8 @@ def _on_scale(step: Array, value: Array, stderr: Array | None, scale: str) -> li
     if prepared is None:
         return []
     curve, offset, unit = prepared
-    explanation = explain(curve, dictionary(curve.x, 3 if curve.size >= WIDE_SUPPORT else 2))
+    shapes = dictionary(curve.x, 3 if curve.size >= WIDE_SUPPORT else 2)
+    explanation = open_wide_ramps(curve, explain(curve, shapes), shapes)
     smooth = fitted_curve(curve, explanation, spikes=False) * unit + offset
     return [_event(curve, f, smooth, unit, scale) for f in name_events(curve, explanation)]
 

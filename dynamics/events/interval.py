@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from dynamics.events.likelihood import Curve, Fit, candidates_of, gains
 from dynamics.events.search import event_columns
-from dynamics.events.shapes import Atom, columns
+from dynamics.events.shapes import BUMPS, Atom, columns
 
 Array = NDArray[np.float64]
 
 DROP = 4.2  # fall in score (twice log-likelihood) that bounds the 95 % interval; chi-squared would say 3.84
-SHAPES_TRIED = {"logistic": ("logistic", "late_tail", "early_tail"), "ramp": ("ramp",), "bump": ("bump",)}
+SHAPES_TRIED = {"logistic": ("logistic", "late_tail", "early_tail"), "ramp": ("ramp",), **dict.fromkeys(BUMPS, BUMPS)}
 WIDTHS = np.array([1e-3, 0.06, 0.12, 0.2, 0.3, 0.45, 0.65, 0.9])
 
 
@@ -29,22 +29,29 @@ def location_interval(curve: Curve, atoms: list[Atom], which: int, fit: Fit) -> 
     """
     atom = atoms[which]
     low, high = bracket(curve.x, atom.middle)
+    if atom.shape == "hinge":  # a corner beside a checkpoint may lie on either side of it
+        near = 0.15 * (high - low)
+        low, high = bracket(curve.x, atom.middle - near)[0], bracket(curve.x, atom.middle + near)[1]
     if atom.shape == "spike":
         first = int(atom.middle)
         last = min(first + round(atom.width), curve.size - 1)
         return float(curve.x[max(first - 1, 0)]), float(curve.x[last])
-    places, profile = _profile(curve, atoms, which, fit)
-    inside = places[profile >= profile.max() - DROP]
-    slack = 0.02 * atom.width if atom.shape != "hinge" else 0.0
+    reach = max(0.6 * atom.width, 1.5 * (high - low), 0.5 if atom.shape == "hinge" else 0.12)
+    inside = np.empty(0)
+    for _ in range(3):  # until both ends of the interval have been seen
+        places, profile = _profile(curve, atoms, which, fit, reach)
+        inside = places[profile >= profile.max() - DROP]
+        if inside.min() > places[0] and inside.max() < places[-1]:
+            break
+        reach *= 2
+    slack = 0.02 * atom.width + 0.05 * (high - low)
     return min(low, float(inside.min()) - slack), max(high, float(inside.max()) + slack)
 
 
-def _profile(curve: Curve, atoms: list[Atom], which: int, fit: Fit) -> tuple[Array, Array]:
+def _profile(curve: Curve, atoms: list[Atom], which: int, fit: Fit, reach: float) -> tuple[Array, Array]:
     """Best gain over shapes and widths at each place around the atom."""
     atom = atoms[which]
     others = event_columns(curve, [a for k, a in enumerate(atoms) if k != which])
-    low, high = bracket(curve.x, atom.middle)
-    reach = max(0.6 * atom.width, 1.5 * (high - low), 0.5 if atom.shape == "hinge" else 0.12)
     places = np.clip(atom.middle + reach * np.linspace(-1, 1, 41), curve.x[0], curve.x[-1])
     family = "logistic" if atom.shape in SHAPES_TRIED["logistic"] else atom.shape
     best = np.full(len(places), -np.inf)

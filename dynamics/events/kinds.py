@@ -10,8 +10,8 @@ from scipy import stats
 
 from dynamics.events.interval import location_interval
 from dynamics.events.likelihood import Curve, coefficient_errors
-from dynamics.events.search import Explanation, event_columns
-from dynamics.events.shapes import GRADUAL_SHAPES, TRANSITION_WIDTH, Atom, column
+from dynamics.events.search import Explanation, event_columns, with_corners
+from dynamics.events.shapes import BUMPS, GRADUAL_SHAPES, TRANSITION_WIDTH, Atom, Dictionary, column
 
 Array = NDArray[np.float64]
 
@@ -23,7 +23,9 @@ SPIKE_LEAD = 2.0  # a spike stands out from the largest other residual by this f
 # Gain in score that a reported event is worth. A wandering null looks like a bump more often than like a step, and
 # bends more often than it sets in from a flat stretch. On short grids there are fewer shapes to choose from.
 NEED = {"transition": 25.0, "bump": 27.5, "plateau": 19.5, "kink": 20.0, "spike": 28.0}
-SPIKE_LENGTH = 2  # checkpoints
+WIDEST_HALT = 1.6  # decades
+SPIKE_LENGTH, SPIKE_FOOT = 2, 0.2  # a bump of which at most two checkpoints reach a fifth of its height is a spike
+CORNER_MARGIN = 20.0
 BEND_NEED = 32.0
 FLAT = 0.2  # a side is flat when its slope is at most this share of the other's
 SHORT, SHORT_EASE = 32, 2.5
@@ -93,11 +95,12 @@ def _name(curve: Curve, explanation: Explanation, which: int) -> str:
         if _against_trend(curve, explanation, which):
             return "plateau"
         return "transition" if 2 * _half_width(atom) < TRANSITION_WIDTH else "gradual"
-    if atom.shape in ("relaxation", "wide") and _against_trend(curve, explanation, which):
+    halts = atom.shape == "relaxation" or (atom.shape == "wide" and atom.width <= WIDEST_HALT)
+    if halts and _against_trend(curve, explanation, which):
         return "plateau"
-    if atom.shape == "bump" and int(np.sum(np.abs(curve.x - atom.middle) < 0.5 * atom.width)) <= SPIKE_LENGTH:
+    if atom.shape in BUMPS and int(np.sum(column(curve.x, atom) > SPIKE_FOOT)) <= SPIKE_LENGTH:
         return "spike"
-    return {"bump": "bump", "hinge": "kink", "spike": "spike"}.get(atom.shape, "gradual")
+    return {**dict.fromkeys(BUMPS, "bump"), "hinge": "kink", "spike": "spike"}.get(atom.shape, "gradual")
 
 
 def _single(curve: Curve, explanation: Explanation, which: int) -> Found:
@@ -173,9 +176,12 @@ def _sets_in_or_stops(curve: Curve, explanation: Explanation, found: Found) -> b
     for value, atom in zip(values, explanation.atoms, strict=True):
         if atom.shape in ("hinge", *GRADUAL_SHAPES):
             smooth = smooth + value * column(curve.x, atom)
-    at = np.interp([curve.x[0], found.middle, curve.x[-1]], curve.x, smooth)
-    before = abs(at[1] - at[0]) / max(found.middle - curve.x[0], 1e-9)
-    after = abs(at[2] - at[1]) / max(curve.x[-1] - found.middle, 1e-9)
+    corners = [a.middle for a in explanation.atoms if a.shape == "hinge"]
+    left = max([curve.x[0], *(c for c in corners if c < found.middle - 0.05)])
+    right = min([curve.x[-1], *(c for c in corners if c > found.middle + 0.05)])
+    at = np.interp([left, found.middle, right], curve.x, smooth)
+    before = abs(at[1] - at[0]) / max(found.middle - left, 1e-9)
+    after = abs(at[2] - at[1]) / max(right - found.middle, 1e-9)
     return bool(min(before, after) <= FLAT * max(before, after))
 
 
@@ -211,6 +217,15 @@ def _material(curve: Curve, explanation: Explanation, found: Found) -> bool:
     near = np.interp(np.linspace(found.onset - 0.5, found.completion + 0.5, 21), curve.x, smooth)
     local = abs(found.size) / max(float(np.ptp(near)), 1e-12)
     return share >= MATERIAL or (share >= MATERIAL_NEAR and local >= LOCAL)
+
+
+def open_wide_ramps(curve: Curve, explanation: Explanation, dictionary: Dictionary) -> Explanation:
+    """A ramp too wide for a transition and clearly not smooth is read as two changes of slope, at its corners."""
+    for k, atom in enumerate(explanation.atoms):
+        clear = explanation.margin[k] >= CORNER_MARGIN and _name(curve, explanation, k) == "gradual"
+        if atom.shape == "ramp" and clear:
+            return open_wide_ramps(curve, with_corners(curve, explanation, k, dictionary), dictionary)
+    return explanation
 
 
 def name_events(curve: Curve, explanation: Explanation) -> list[Found]:

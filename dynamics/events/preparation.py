@@ -32,8 +32,9 @@ def relative_noise(stderr: Array | None, size: int) -> Array | None:
     """
     if stderr is None or not np.isfinite(stderr).any() or np.nanmax(stderr) <= 0:
         return None
-    known = np.where(np.isfinite(stderr) & (stderr > 0), stderr, np.nan)
-    typical = float(np.nanmedian(known))
+    # a standard error of 0 is real where a share is exactly 0 or 1: such a checkpoint is quiet, not unknown
+    known = np.where(np.isfinite(stderr) & (stderr >= 0), stderr, np.nan)
+    typical = float(np.nanmedian(known[known > 0]))
     log = np.log(np.clip(np.nan_to_num(known / typical, nan=1.0), 0.2, 5.0))
     window = max(size // 6, 3) // 2 * 2 + 1
     pad = np.pad(log, window // 2, mode="edge")

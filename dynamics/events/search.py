@@ -12,24 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamics.events.likelihood import Candidates, Curve, Fit, candidates_of, evaluate, gains, whiten
-from dynamics.events.shapes import GROUPS, Atom, Dictionary, column, columns, complete
+from dynamics.events.shapes import BUMPS, GROUPS, Atom, Dictionary, column, columns, complete
 
 Array = NDArray[np.float64]
 
 ADD = 12.0  # gain in score below which the search stops
 # Gain in score that a shape must be worth to stay in the explanation. What is reported asks for more: `kinds.NEED`.
-KEEP = {"bump": 22.0, "spike": 25.0, **dict.fromkeys(("logistic", "late_tail", "early_tail", "ramp", "hinge"), 17.5)}
+KEEP = {
+    **dict.fromkeys(BUMPS, 22.0),
+    "spike": 25.0,
+    **dict.fromkeys(("logistic", "late_tail", "early_tail", "ramp", "hinge"), 17.5),
+}
 LEAST = min(KEEP.values())
 KEEP_GRADUAL = 6.0
 FURTHER = 15.0
 # What an event must gain over the best gradual shape in its place.
-MARGIN = {"bump": 5.0, "hinge": -2.0, "ramp": 1.0}
-MARGIN_LEVEL = 3.0
+MARGIN = {**dict.fromkeys(BUMPS, 5.0), "hinge": 1.0, "ramp": 1.0}
+MARGIN_LEVEL, MARGIN_WIDE = 3.0, 14.0
 # Shapes with a place and a width must beat those with a place alone by this much.
 COST = {"hinge": 0.0, "spike": 0.0}
 COST_WIDTH = 2.5
 PAIR_WIDTH = 0.3
-WIDEST = {"ramp": 1.6, "bump": 0.9}
+WIDEST = {"ramp": 1.6, **dict.fromkeys(BUMPS, 0.9)}
+LOPSIDED = 3.0
 MAX_ATOMS = 6
 
 
@@ -91,11 +96,16 @@ def refine(curve: Curve, atoms: list[Atom], which: int, fit: Fit) -> Atom:
     if atom.shape == "spike" or atom.width <= 2e-3 and atom.shape == "logistic":
         return atom
     others = event_columns(curve, [a for k, a in enumerate(atoms) if k != which])
+    shapes = BUMPS if atom.shape in BUMPS else (atom.shape,)
     for reach in (1.0, 0.4, 0.15):
         middle, width = _neighbours(atom, reach, curve.x)
-        tried = candidates_of(curve, columns(curve.x, atom.shape, middle, width), [fit.noise])
-        best = int(np.argmax(gains(curve, tried, others, [(fit.noise, fit.null)])[0]))
-        atom = Atom(atom.shape, float(middle[best]), float(width[best]))
+        matrix = np.concatenate([columns(curve.x, shape, middle, width) for shape in shapes], axis=1)
+        gain = gains(curve, candidates_of(curve, matrix, [fit.noise]), others, [(fit.noise, fit.null)])[0]
+        # a lopsided bump must be worth its third number
+        gain[len(middle) :] -= LOPSIDED
+        best = int(np.argmax(gain))
+        k = best % len(middle)
+        atom = Atom(shapes[best // len(middle)], float(middle[k]), float(width[k]))
     return atom
 
 
@@ -229,11 +239,39 @@ def _prepared(curve: Curve, dictionary: Dictionary) -> Candidates:
 def explain(curve: Curve, dictionary: Dictionary) -> Explanation:
     """Find the atoms of a curve: grow, then drop the least worthy until each is worth keeping."""
     candidates = _prepared(curve, dictionary)
-    smooth = ~dictionary.is_event
-    names = [a for a in dictionary.atoms if not a.is_event]
-    gradual = (Candidates(np.ascontiguousarray(candidates.matrix[:, smooth]), candidates.squares[:, smooth]), names)
+    gradual = _smooth_candidates(curve, dictionary)
     null_score = evaluate(curve, event_columns(curve, [])).score
     atoms, fit = _search(curve, dictionary, candidates)
+    return _prune(curve, atoms, fit, null_score, gradual)
+
+
+def with_corners(curve: Curve, explanation: Explanation, which: int, dictionary: Dictionary) -> Explanation:
+    """The explanation with a wide ramp taken for what it is: a steady change that sets in and later stops."""
+    ramp = explanation.atoms[which]
+    corners = [Atom("hinge", ramp.middle + side * ramp.width / 2, 0.0) for side in (-1, 1)]
+    inside = [c for c in corners if curve.x[1] < c.middle < curve.x[-2]]
+    atoms, fit = _polish(curve, [*explanation.atoms[:which], *inside, *explanation.atoms[which + 1 :]])
+    return _prune(curve, atoms, fit, explanation.null_score, _smooth_candidates(curve, dictionary))
+
+
+def _smooth_candidates(curve: Curve, dictionary: Dictionary) -> tuple[Candidates, list[Atom]]:
+    candidates = _prepared(curve, dictionary)
+    smooth = ~dictionary.is_event
+    columns_ = Candidates(np.ascontiguousarray(candidates.matrix[:, smooth]), candidates.squares[:, smooth])
+    return columns_, [a for a in dictionary.atoms if not a.is_event]
+
+
+def _margin(atom: Atom) -> float:
+    """Margin over gradual shapes that is asked for: more of a level change that is nearly as wide as they are."""
+    if atom.shape in MARGIN:
+        return MARGIN[atom.shape]
+    return MARGIN_LEVEL + MARGIN_WIDE * max(atom.width - 0.7, 0.0)
+
+
+def _prune(
+    curve: Curve, atoms: list[Atom], fit: Fit, null_score: float, gradual: tuple[Candidates, list[Atom]]
+) -> Explanation:
+    """Drop the least worthy shape, or make it gradual, until each is worth keeping."""
     while atoms:
         standing = [_standing(curve, atoms, k, fit, gradual) for k in range(len(atoms))]
         share = _share(atoms, fit, null_score)
@@ -243,7 +281,7 @@ def explain(curve: Curve, dictionary: Dictionary) -> Explanation:
         if share < LEAST:
             short = [s - 1e3 if a.is_event else s for s, a in zip(short, atoms, strict=True)]
         weakest = int(np.argmin(short))
-        margin = [s[1] - MARGIN.get(a.shape, MARGIN_LEVEL) for s, a in zip(standing, atoms, strict=True)]
+        margin = [s[1] - _margin(a) for s, a in zip(standing, atoms, strict=True)]
         closest = int(np.argmin(margin))
         if short[weakest] < 0:
             atoms = [a for k, a in enumerate(atoms) if k != weakest]

@@ -23,9 +23,10 @@ _LN9 = float(np.log(9.0))
 _GOMPERTZ_MID = 0.3665
 _GOMPERTZ_SPAN = 3.0844
 
-EVENT_SHAPES = ("logistic", "late_tail", "early_tail", "bump", "hinge", "ramp", "spike")
+EVENT_SHAPES = ("logistic", "late_tail", "early_tail", "bump", "late_bump", "early_bump", "hinge", "ramp", "spike")
+BUMPS = ("bump", "late_bump", "early_bump")
 GRADUAL_SHAPES = ("relaxation", "power", "wide", "bend")
-GROUPS = (("logistic", "late_tail", "early_tail"), ("bump",), ("ramp",), ("hinge",), ("spike",), GRADUAL_SHAPES)
+GROUPS = (("logistic", "late_tail", "early_tail"), BUMPS, ("ramp",), ("hinge",), ("spike",), GRADUAL_SHAPES)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ _FORMS: dict[str, Callable[[Array, Array], Array]] = {
     "late_tail": _gompertz,
     "early_tail": lambda z, w: 1.0 - _gompertz(-z, w),
     "bump": lambda z, w: np.exp(-4 * np.log(2.0) * (z / w) ** 2),
+    "late_bump": lambda z, w: np.exp(-4 * np.log(2.0) * (z / (w * np.where(z < 0, 0.667, 1.333))) ** 2),
+    "early_bump": lambda z, w: np.exp(-4 * np.log(2.0) * (z / (w * np.where(z < 0, 1.333, 0.667))) ** 2),
     "hinge": lambda z, w: np.maximum(z, 0.0),
     "ramp": lambda z, w: np.clip(z / w + 0.5, 0.0, 1.0),
     "bend": _bend,
