@@ -84,6 +84,10 @@ class Frames:
             return None
         return float(ratios[-1])
 
+    def recipe_title(self) -> str:
+        """The title that the recipe gives, or an empty one."""
+        return str(self.recipe().get("title") or "")
+
     def recipe(self) -> dict[str, Any]:
         """The recipe of the latest run that has one."""
         for text in self.runs.sort("started", nulls_last=False)["recipe"].reverse().to_list():

@@ -13,10 +13,11 @@ import polars as pl
 import pytest
 from test_chart_stores import event_row, metric_row, write_grokking_run, write_induction_run
 
+from dashboards.document import escape_markdown
 from dashboards.frames import read_frames
 from dashboards.order import order
 from dashboards.pictures import inline_json
-from dashboards.report import escape_markdown, write_report
+from dashboards.report import write_report
 from dashboards.summary import summarise
 from dynamics.store import Store
 

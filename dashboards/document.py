@@ -1,0 +1,140 @@
+"""A run as one document: the words, figures and tables of its report, as an HTML page or as Markdown.
+
+Everything in a store is untrusted text (a series is named by whoever trained it), so the HTML template escapes
+whatever it prints; the specifications are JSON in which no character can end their script element.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from dashboards import theme
+from dashboards.charts import Figure, draw_figures
+from dashboards.conditions import conditions
+from dashboards.frames import Frames
+from dashboards.pictures import inline_json, packed, vega_script
+from dashboards.provenance import facts, gaps, provenance
+from dashboards.sparkline import sparkline
+from dashboards.summary import summarise
+
+TEMPLATES = Path(__file__).parent / "templates"
+ARCHIVE = "measurements.parquet"
+MAX_FINDINGS = 40
+MAX_GAPS = 100
+HOW_TO_READ = (
+    "A change is reported where a curve moves faster, over log training steps, than gradual learning would; its "
+    "midpoint is where it is half-way, with a 95 % interval. p is the probability of a change this clear in a curve "
+    "without one; q is p corrected for the number of curves looked at in this run. One change before another does not "
+    "make it a cause."
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a report says (`words`, for the templates) and draws (`specifications`, one a figure)."""
+
+    words: dict[str, Any]
+    figures: list[Figure]
+    specifications: list[dict[str, Any]]
+    tokens: float | None  # seen in one step, where that is a constant
+
+    def payload(self) -> dict[str, Any]:
+        """What the page's script draws from."""
+        return {
+            "figures": [packed(spec) for spec in self.specifications],
+            "light": theme.config(),
+            "dark": theme.config(dark=True),
+            "tokens": self.tokens,
+        }
+
+
+def compose(frames: Frames, title: str) -> Document:
+    """Draw and describe a run."""
+    figures = draw_figures(frames)
+    specs = [figure.specification() for figure in figures]
+    return Document(_words(frames, figures, specs, title), figures, specs, frames.tokens_per_step())
+
+
+def _words(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], title: str) -> dict[str, Any]:
+    summary, missing = summarise(frames), gaps(frames)
+    shown = summary.findings[:MAX_FINDINGS]
+    drawn = {metric for figure in figures for metric in figure.metrics}
+    undrawn = [frames.title(metric) for metric in frames.names() if metric not in drawn]
+    return {
+        "title": theme.shorten(title, 200),
+        "description": theme.shorten(str(frames.recipe().get("description") or ""), 3000),
+        "facts": facts(frames),
+        "summary": summary,
+        "findings": [(finding, sparkline(frames, finding.strongest)) for finding in shown],
+        "hidden_findings": len(summary.findings) - len(shown),
+        "many_series": len(frames.series_names()) > 1,
+        "how_to_read": HOW_TO_READ.replace("95 %", theme.P95),
+        "figures": [
+            {"name": figure.name, "title": figure.title,
+             "caption": spec.get("description", "").replace("95 %", theme.P95),
+             "conditions": conditions(frames, figure.metrics)}
+            for figure, spec in zip(figures, specs, strict=True)
+        ],
+        "undrawn": ", ".join(undrawn[:30]),
+        "archive": ARCHIVE,
+        "gaps": missing[:MAX_GAPS],
+        "hidden_gaps": max(len(missing) - MAX_GAPS, 0),
+        "provenance": provenance(frames),
+    }  # fmt: skip
+
+
+def html(document: Document, *, live: bool = False) -> str:
+    """The page; with `live`, one that follows the run through the server that it came from."""
+    scripts = [vega_script(), _asset("report.js"), *([_asset("live.js")] if live else [])]
+    return (
+        _environment(escape=True)
+        .get_template("report.html")
+        .render(
+            document.words,
+            live=live,
+            specifications=inline_json(document.payload()),
+            scripts=scripts,
+            style=_asset("report.css"),
+        )
+    )
+
+
+def summary_html(document: Document) -> str:
+    """The page's first section alone, for a page that is open while the run goes on."""
+    return _environment(escape=True).get_template("summary.html").render(document.words)
+
+
+def markdown(document: Document) -> str:
+    """The same as Markdown, for a pull request or an appendix."""
+    return _environment(escape=False).get_template("report.md").render(document.words)
+
+
+def _asset(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=2)
+def _environment(*, escape: bool) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=escape,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(number=theme.number, step=theme.step, probability=theme.probability)
+    environment.filters.update(md=escape_markdown, fenced=lambda text: str(text).replace("```", "'''"))
+    return environment
+
+
+def escape_markdown(text: object) -> str:
+    """Text that Markdown shows as it is: nothing becomes a tag, a link, an emphasis, a table cell or a new line."""
+    flat = " ".join(str(text).split())
+    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#!~])", r"\\\1", flat)

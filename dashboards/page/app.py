@@ -1,0 +1,183 @@
+"""The page's addresses: a list of runs, each run's report while it grows, its SQL, its tables."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import secrets
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from jinja2 import Template
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from dashboards.document import TEMPLATES, Document, compose, html, summary_html
+from dashboards.page.guard import TokenGuard
+from dashboards.page.query import ask
+from dashboards.page.snapshot import Snapshot, Watched
+from dynamics.errors import DynamicsError, UsageError, unknown
+from dynamics.store import FILE_NAME, Store
+
+LOOPBACK = ("127.0.0.1", "localhost")
+PORT = 8765
+FILES = tuple(f"{table}.{kind}" for table in ("measurements", "events", "checkpoints") for kind in ("csv", "parquet"))
+
+
+class Runs:
+    """The runs of a folder, each with its newest snapshot and the document made from it."""
+
+    def __init__(self, folder: Path) -> None:
+        own = (
+            [folder] if (folder / FILE_NAME).exists() else sorted(path.parent for path in folder.glob(f"*/{FILE_NAME}"))
+        )
+        if not own:
+            msg = f"no run in {folder}: neither it nor a folder in it holds {FILE_NAME}; 'dynamics run' makes one"
+            raise UsageError(msg)
+        self.watched = {path.resolve().name: Watched(path) for path in own}
+        self._documents: dict[str, tuple[Any, Document]] = {}
+        self._lock = threading.Lock()
+
+    def snapshot(self, name: str) -> Snapshot:
+        """The newest state of a run."""
+        if name not in self.watched:
+            raise unknown(name, self.watched, kind="run", listed_by="the page's list of runs")
+        return self.watched[name].newest()
+
+    def document(self, name: str) -> tuple[Snapshot, Document]:
+        """The newest state of a run, drawn; drawn once however many readers ask."""
+        with self._lock:
+            snapshot = self.snapshot(name)
+            made = self._documents.get(name)
+            if made is None or made[0] != snapshot.stamp:
+                title = snapshot.frames.recipe_title() or name
+                made = self._documents[name] = (snapshot.stamp, compose(snapshot.frames, title))
+            return snapshot, made[1]
+
+    def close(self) -> None:
+        """Remove all copies."""
+        for watched in self.watched.values():
+            watched.close()
+
+
+def application(folder: str | Path, *, token: str | None = None) -> Starlette:
+    """The page as an ASGI application. Without a token it answers only to loopback names."""
+    runs = Runs(Path(folder))
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        runs.close()
+
+    guard = (
+        Middleware(TokenGuard, token=token)
+        if token
+        else Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
+    )
+    routes = [
+        Route("/", partial(_answer, runs, _list)),
+        Route("/runs/{run}/", partial(_answer, runs, _page)),
+        Route("/runs/{run}/stamp", partial(_answer, runs, _stamp)),
+        Route("/runs/{run}/payload", partial(_answer, runs, _payload)),
+        Route("/runs/{run}/files/{file}", partial(_answer, runs, _file)),
+        Route("/runs/{run}/query", partial(_query, runs), methods=["POST"]),
+    ]
+    return Starlette(routes=routes, middleware=[guard], lifespan=lifespan)
+
+
+async def _answer(runs: Runs, make: Callable[[Runs, Request], Response], request: Request) -> Response:
+    """Answer away from the event loop: drawing takes a second and must not hold up other readers."""
+    try:
+        return await run_in_threadpool(make, runs, request)
+    except DynamicsError as error:
+        return JSONResponse({"error": str(error)}, status_code=404)
+
+
+def _list(runs: Runs, _: Request) -> Response:
+    if len(runs.watched) == 1:
+        return RedirectResponse(f"runs/{next(iter(runs.watched))}/")
+    template = Template((TEMPLATES / "runs.html").read_text(encoding="utf-8"), autoescape=True)
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    return HTMLResponse(template.render(names=list(runs.watched), style=style))
+
+
+def _page(runs: Runs, request: Request) -> Response:
+    _, document = runs.document(request.path_params["run"])
+    return HTMLResponse(html(document, live=True))
+
+
+def _stamp(runs: Runs, request: Request) -> Response:
+    snapshot = runs.snapshot(request.path_params["run"])
+    finished = snapshot.frames.runs["finished"].drop_nulls().len() == snapshot.frames.runs.height
+    note = "finished" if finished and snapshot.frames.runs.height else "live"
+    return JSONResponse({"stamp": hashlib.sha256(repr(snapshot.stamp).encode()).hexdigest(), "note": note})
+
+
+def _payload(runs: Runs, request: Request) -> Response:
+    _, document = runs.document(request.path_params["run"])
+    captions = [figure["caption"] for figure in document.words["figures"]]
+    answer = {"payload": document.payload(), "summary": summary_html(document), "facts": document.words["facts"]}
+    return JSONResponse({**answer, "captions": captions})
+
+
+def _file(runs: Runs, request: Request) -> Response:
+    snapshot, file = runs.snapshot(request.path_params["run"]), request.path_params["file"]
+    table, _, kind = file.partition(".")
+    if file not in FILES:
+        raise unknown(file, FILES, kind="file", listed_by="the page")
+    with Store(snapshot.folder, read_only=True) as store:
+        frame = store.read(table)
+    buffer = io.BytesIO()
+    if kind == "csv":
+        frame.write_csv(buffer)
+    else:
+        frame.write_parquet(buffer)
+    headers = {"Content-Disposition": f'attachment; filename="{file}"', "X-Content-Type-Options": "nosniff"}
+    return Response(buffer.getvalue(), media_type="application/octet-stream", headers=headers)
+
+
+async def _query(runs: Runs, request: Request) -> Response:
+    # A form on a stranger's page cannot send JSON here without the browser asking first, and nobody says yes.
+    if request.headers.get("content-type") != "application/json":
+        return JSONResponse({"error": "send the query as application/json"}, status_code=415)
+    try:
+        sql = str(json.loads(await request.body())["sql"])
+        snapshot = await run_in_threadpool(runs.snapshot, request.path_params["run"])
+        answer = await run_in_threadpool(ask, snapshot.folder, sql)
+    except (ValueError, KeyError, TypeError, DynamicsError) as error:
+        return JSONResponse({"error": str(error)}, status_code=400)
+    body = {"columns": answer.columns, "rows": answer.rows, "more": answer.more}
+    return JSONResponse(body)
+
+
+def serve(
+    folder: str | Path,
+    port: int = PORT,
+    *,
+    host: str = "127.0.0.1",
+    public: bool = False,
+    announce: Callable[[str], None] | None = None,
+) -> None:
+    """Serve the page until interrupted. An address other than loopback needs `public`, and then a token to enter.
+
+    `announce` is told the address to open. Raises UsageError where the folder has no run or the address is not allowed.
+    """
+    if host not in LOOPBACK and not public:
+        msg = f"the page would answer at {host}, beyond this machine; expected {LOOPBACK[0]}, or say that it is public"
+        raise UsageError(msg)
+    token = secrets.token_urlsafe(24) if public else None
+    app = application(folder, token=token)
+    if announce is not None:
+        announce(f"http://{host}:{port}/" + (f"?token={token}" if token else ""))
+    uvicorn.run(app, host=host, port=port, log_level="warning")

@@ -1,0 +1,40 @@
+"use strict";
+// Follows the run: asks every second whether the store has changed, and draws what is new where the reader is.
+(() => {
+  const pulse = document.getElementById("pulse");
+  let seen = null;
+  const look = async () => {
+    try {
+      const now = await (await fetch("stamp")).json();
+      if (seen !== null && now.stamp !== seen) {
+        const fresh = await (await fetch("payload")).json();
+        if (!report.replace(fresh.payload)) { location.reload(); return; }
+        document.getElementById("summary").innerHTML = fresh.summary; // made and escaped by the server's template
+        document.getElementById("facts").replaceChildren(...fresh.facts.map((fact) => Object.assign(document.createElement("span"), { textContent: fact })));
+        document.querySelectorAll("figcaption .said").forEach((place, index) => { place.textContent = fresh.captions[index]; });
+      }
+      seen = now.stamp;
+      pulse.textContent = now.note || "live";
+    } catch (error) { pulse.textContent = "no answer from the server"; }
+    setTimeout(look, 1000);
+  };
+  look();
+
+  const cells = (row, kind) => {
+    const line = document.createElement("tr");
+    line.append(...row.map((value) => Object.assign(document.createElement(kind), { textContent: value === null ? "NULL" : String(value) })));
+    return line;
+  };
+  document.getElementById("query").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const refused = document.getElementById("refused"), table = document.getElementById("answer");
+    refused.textContent = "asking …";
+    table.replaceChildren();
+    const reply = await fetch("query", {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ sql: event.target.elements.sql.value }),
+    });
+    const answer = await reply.json();
+    refused.textContent = answer.error || (answer.more ? `the first ${answer.rows.length} rows; there are more` : `${answer.rows.length} rows`);
+    if (!answer.error) table.append(cells(answer.columns, "th"), ...answer.rows.map((row) => cells(row, "td")));
+  });
+})();

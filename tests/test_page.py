@@ -1,0 +1,170 @@
+"""The live page: it follows a run that is being written, answers SQL within limits, and lets nobody else in."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from starlette.testclient import TestClient
+from test_chart_stores import write_grokking_run, write_induction_run
+
+from dashboards.page.app import application, serve
+from dashboards.page.query import ask
+from dashboards.page.snapshot import Watched, stamp
+from dynamics.errors import UsageError
+from dynamics.store import FILE_NAME, Store
+
+HERE = {"base_url": "http://localhost"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("runs")
+    write_induction_run(runs / "copying")
+    write_grokking_run(runs / "grokking")
+    return runs
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> Iterator[TestClient]:
+    with TestClient(application(folder), **HERE) as opened:
+        yield opened
+
+
+def test_a_folder_of_runs_lists_them_and_one_run_is_gone_to(client: TestClient, folder: Path) -> None:
+    listed = client.get("/").text
+    assert 'href="runs/copying/"' in listed
+    assert 'href="runs/grokking/"' in listed
+    with TestClient(application(folder / "copying"), **HERE) as single:
+        assert single.get("/", follow_redirects=False).headers["location"] == "runs/copying/"
+
+
+def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no run in .*dynamics run"):
+        application(tmp_path)
+
+
+def test_a_run_is_shown_with_its_summary_and_figures(client: TestClient) -> None:
+    page = client.get("/runs/copying/").text
+    assert "Prefix matching rose in 3 of 8 heads" in page
+    assert "connect-src &#39;self&#39;" in page or "connect-src 'self'" in page
+    payload = client.get("/runs/copying/payload").json()
+    assert len(payload["captions"]) == len(payload["payload"]["figures"])
+    assert "nothing emerged" in payload["summary"]
+
+
+def test_an_unknown_run_or_file_names_the_nearest(client: TestClient) -> None:
+    answer = client.get("/runs/copyin/")
+    assert answer.status_code == 404
+    assert "did you mean 'copying'" in answer.json()["error"]
+    assert client.get("/runs/copying/files/run.duckdb").status_code == 404
+    assert client.get("/runs/copying/files/..%2F..%2Fetc").status_code == 404
+
+
+def test_tables_can_be_downloaded(client: TestClient) -> None:
+    assert client.get("/runs/copying/files/events.csv").text.startswith("series,metric,")
+    assert client.get("/runs/copying/files/measurements.parquet").content[:4] == b"PAR1"
+
+
+def test_sql_is_answered_and_errors_are_said(client: TestClient) -> None:
+    good = client.post("/runs/copying/query", json={"sql": "SELECT count(*) AS n FROM events"})
+    assert good.json() == {"columns": ["n"], "rows": [[6]], "more": False}
+    bad = client.post("/runs/copying/query", json={"sql": "SELECT nothing FROM nowhere"})
+    assert bad.status_code == 400
+    assert "nowhere" in bad.json()["error"]
+    assert client.post("/runs/copying/query", json={"no": "sql"}).status_code == 400
+    assert client.post("/runs/copying/query", content="sql=1").status_code == 415
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT * FROM 'https://example.org/x.parquet'",
+        "COPY events TO '/tmp/stolen.csv'",
+        "ATTACH '/tmp/other.duckdb'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "DELETE FROM events",
+        "EXPORT DATABASE '/tmp/stolen'",
+    ],
+)
+def test_sql_reaches_no_file_no_address_and_writes_nothing(folder: Path, sql: str) -> None:
+    with pytest.raises(UsageError, match="the query failed"):
+        ask(folder / "copying", sql)
+
+
+def test_rows_time_and_length_are_limited(folder: Path) -> None:
+    answer = ask(folder / "copying", "SELECT * FROM range(5000)", rows=10)
+    assert (len(answer.rows), answer.more) == (10, True)
+    begun = time.perf_counter()
+    with pytest.raises(UsageError, match="stopped"):
+        ask(folder / "copying", "SELECT count(*) FROM range(100000000000) a", seconds=0.5)
+    assert time.perf_counter() - begun < 8
+    with pytest.raises(UsageError, match="Memory|stopped|allocate"):
+        ask(folder / "copying", "SELECT repeat('x', 2000000000)", seconds=2)
+    with pytest.raises(UsageError, match="20,001 characters"):
+        ask(folder / "copying", "x" * 20_001)
+
+
+def test_a_stranger_host_name_is_refused_on_loopback(folder: Path) -> None:
+    with TestClient(application(folder), base_url="http://evil.example") as stranger:
+        assert stranger.get("/").status_code == 400
+
+
+def test_beyond_loopback_needs_a_flag_and_then_a_token(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"0\.0\.0\.0"):
+        serve(folder, host="0.0.0.0")
+    with TestClient(application(folder, token="secret"), base_url="http://lab.example") as client:
+        assert client.get("/").status_code == 401
+        assert client.get("/?token=wrong").status_code == 401
+        assert client.post("/runs/copying/query", json={"sql": "SELECT 1"}).status_code == 401
+        entered = client.get("/?token=secret", follow_redirects=False)
+        assert "token" not in entered.headers["location"]
+        assert client.get("/").status_code == 200
+
+
+WRITER = """
+    import sys
+    import time
+    from dynamics.store import Store
+    with Store(sys.argv[1]) as store:
+        for step in range(200):
+            store.write(measurements=[{"series": "a", "stage": "", "step": step, "metric": "loss", "version": 1,
+                                       "value": 1.0 / (step + 1)}])
+            time.sleep(0.02)
+"""
+
+
+def test_a_run_is_followed_while_another_process_writes_it(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    writer = subprocess.Popen([sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path)])
+    watched, seen = Watched(tmp_path), []
+    try:
+        while writer.poll() is None:
+            seen.append(watched.newest().frames.measurements.height)
+            time.sleep(0.05)
+        assert writer.returncode == 0, "reading must never stop the process that writes"
+        seen.append(watched.newest().frames.measurements.height)
+    finally:
+        writer.kill()
+        watched.close()
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 3
+    assert seen[-1] == 200
+
+
+def test_the_run_can_be_opened_for_writing_while_the_page_has_it(folder: Path) -> None:
+    watched = Watched(folder / "copying")
+    watched.newest()
+    with duckdb.connect(str(folder / "copying" / FILE_NAME)) as writer:
+        assert writer.execute("SELECT count(*) FROM runs").fetchone() == (1,)
+    assert stamp(folder / "copying")
+    watched.close()
