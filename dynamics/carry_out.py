@@ -10,6 +10,8 @@ from dynamics.run import Run
 from dynamics.sources import Series, open_series
 from dynamics.sweep import Settings, Watch, find_metric, measure
 
+ADAPTIVE = "adaptive"
+
 
 def carry_out(
     recipe: Recipe, *, out: str | Path, source: str | None = None, watch: Watch | None = None
@@ -22,7 +24,8 @@ def carry_out(
     if len(set(names)) < len(names):
         msg = f"recipe {recipe.name!r} has two series of one name among {', '.join(names)}; name each with 'name'"
         raise UsageError(msg)
-    settings = Settings(recipe.tasks, recipe.device, recipe.dtype, recipe.model_dump(mode="json"))
+    budget = recipe.budget if recipe.steps == ADAPTIVE else None
+    settings = Settings(recipe.tasks, recipe.device, recipe.dtype, recipe.model_dump(mode="json"), budget)
     for series in opened:
         measure(series, recipe.metrics, out=out, settings=settings, watch=watch)
     run = Run(out)
@@ -38,5 +41,5 @@ def _open(recipe: Recipe, entry: SeriesEntry, source: str | None) -> Series:
     if locator is None:
         msg = f"recipe {recipe.name!r} leaves its checkpoints to you; add '--source folder:PATH'"
         raise UsageError(msg)
-    series = open_series(locator, steps=recipe.steps, name=entry.name)
+    series = open_series(locator, steps="all" if recipe.steps == ADAPTIVE else recipe.steps, name=entry.name)
     return series.with_tokens(recipe.tokens_per_step) if recipe.tokens_per_step else series

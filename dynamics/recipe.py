@@ -37,7 +37,8 @@ class Recipe(Strict):
     title: str = ""
     description: str = ""
     series: tuple[SeriesEntry, ...] = (SeriesEntry(),)
-    steps: str = "all"
+    steps: str = "all"  # the language of sources/steps.py, or "adaptive"
+    budget: int = Field(default=30, ge=8)  # checkpoints that an adaptive sweep may measure
     metrics: tuple[str, ...]
     tasks: dict[str, dict[str, Any]] = {}
     tokens_per_step: int | None = Field(default=None, ge=1)

@@ -22,6 +22,7 @@ from typing import Any, Literal
 import polars as pl
 import torch
 
+from dynamics.adaptive import rounds
 from dynamics.checkpoint import Checkpoint, Files, read_json
 from dynamics.errors import CheckpointError, unknown
 from dynamics.forward import check_model, check_reads, measure_task, measure_weights
@@ -56,12 +57,16 @@ Watch = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to measure: the settings of tasks by name, where, and in which precision."""
+    """How to measure: the settings of tasks by name, where, and in which precision.
+
+    With a `budget`, that many checkpoints at most are measured: those that narrow the events down the most.
+    """
 
     tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     device: str = "cpu"
     dtype: str = "float32"
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    budget: int | None = None
 
 
 def measure(
@@ -118,9 +123,10 @@ class _Sweep:
         with _threads(self.model):
             self._plan(anchor, started)
             self.series.release(anchor.checkpoint)
-            with ahead(self.series, self._to_open()) as opened:
-                for checkpoint, future in opened:
-                    self._one(checkpoint, future)
+            for checkpoints in self._rounds():
+                with ahead(self.series, self._to_open(checkpoints)) as opened:
+                    for checkpoint, future in opened:
+                        self._one(checkpoint, future)
         finished = datetime.now(UTC).replace(tzinfo=None)
         self.store.write(runs=[self._run_row(started) | {"finished": finished}])
 
@@ -173,10 +179,17 @@ class _Sweep:
         )
         self.known = {(stage, step): sha for stage, step, sha in known.rows()}
 
-    def _to_open(self) -> tuple[Checkpoint, ...]:
+    def _rounds(self) -> Iterator[tuple[Checkpoint, ...]]:
+        if self.settings.budget is None:
+            return iter([self.series.checkpoints])
+        # Maps along an index have no events of their own to narrow down.
+        curves = [metric.name for metric in self.metrics if "index" not in metric.axes]
+        return rounds(self.series, self.store, curves, self.settings.budget)
+
+    def _to_open(self, checkpoints: tuple[Checkpoint, ...]) -> tuple[Checkpoint, ...]:
         """The checkpoints that have to be fetched: those whose published hash shows that all is stored need not."""
         wanted = []
-        for checkpoint in self.series.checkpoints:
+        for checkpoint in checkpoints:
             sha = published_sha(self.series, checkpoint)
             is_known = sha is not None and self.known.get((checkpoint.stage, checkpoint.step)) == sha
             if is_known and all(self._key(checkpoint, sha, metric) in self.stored for metric in self.metrics):
@@ -246,7 +259,8 @@ class _Sweep:
 
     def _report(self, checkpoint: Checkpoint, status: Literal["measured", "stored", "failed"], note: str = "") -> None:
         self.done += 1
-        self.watch(Progress(checkpoint, self.done, len(self.series.checkpoints), status, note))
+        total = min(len(self.series.checkpoints), self.settings.budget or len(self.series.checkpoints))
+        self.watch(Progress(checkpoint, self.done, total, status, note))
 
     def _task_row(self, task_hash: str, task: Task) -> dict[str, Any]:
         return {"task": task.name, "task_hash": task_hash, "seed": task.seed, "n_examples": task.n_examples,
