@@ -108,6 +108,22 @@ def test_lines_are_documents_and_are_not_packed_across_each_other(reader: Subjec
     assert task.settings["documents_too_short"] == 1
 
 
+def test_each_window_knows_its_bytes_and_a_form_feed_ends_a_document(reader: Subject, tmp_path: Path) -> None:
+    """`é` is no known word, one token of two bytes; spaces count with the token before them."""
+    path = tmp_path / "two.txt"
+    path.write_text("a b c d\fé é é", "utf-8")
+    task = build_task("text", {"path": path, "length": 3}, reader)
+    assert task.tokens[:, 1:].tolist() == [[1, 2, 3], [0, 0, 0]]
+    assert task.fields["n_bytes"].tolist() == [6, 8]
+
+
+def test_the_bundled_sample_reads(reader: Subject) -> None:
+    task = build_task("text", {"length": 15}, reader)
+    assert task.tokens.shape == (64, 16)
+    assert task.settings["path"] == "sample.txt"
+    assert task.settings["windows_available"] > 1000
+
+
 def test_text_that_cannot_be_used_says_why(reader: Subject, tmp_path: Path) -> None:
     short = letters(tmp_path / "short.txt", 5)
     with pytest.raises(UsageError, match=r"no document of .*short\.txt has 15 tokens"):
