@@ -20,7 +20,7 @@ from dynamics.errors import CheckpointError, UsageError
 from dynamics.model import SeriesModel, unembedding
 from dynamics.tasks import Task
 from metrics.attention import Attention
-from metrics.contract import SUFFIXES, Metric
+from metrics.contract import ACTIVATION_SITES, SUFFIXES, Metric
 
 # Rows unembedded at once: 512 x 50k float32 logits are 100 MB; fewer rows would starve the matrix product.
 LOSS_ROWS = 512
@@ -41,7 +41,7 @@ def measure_task(
     by_example = [metric for metric in metrics if metric.per_example]
     exact = [metric for metric in metrics if not metric.per_example]
     kept: dict[str, list[Tensor]] = defaultdict(list)
-    activations = {site for metric in exact for site in metric.sites() if site in ("logits", "token_loss")}
+    activations = {site for metric in exact for site in metric.sites() if site in ACTIVATION_SITES}
     weights = {name: model.site(name) for name in _weight_sites(metrics)} | dict(references)
     if by_example or activations:
         for batch in task.batches(model.device):
@@ -132,8 +132,8 @@ def _after(
 ) -> dict[str, Any]:
     """The sites that come after the last layer."""
     sites: dict[str, Any] = {}
-    if "token_loss" in wanted:
-        sites["token_loss"] = _losses(module, hidden[:, :-1], tokens[:, 1:])
+    if wanted & {"token_loss", "token_correct"}:
+        sites["token_loss"], sites["token_correct"] = _predictions(module, hidden[:, :-1], tokens[:, 1:])
     if "loss_at" in wanted:
         sites["loss_at"] = _loss_at(module, tokens, hidden, sites.get("token_loss"))
     if "logits" in wanted:
@@ -151,13 +151,13 @@ def _loss_at(
         chosen = torch.as_tensor(positions, device=hidden.device)
         if known is not None:
             return known[:, chosen - 1]
-        return _losses(module, hidden[:, chosen - 1], tokens[:, chosen])
+        return _predictions(module, hidden[:, chosen - 1], tokens[:, chosen])[0]
 
     return loss_at
 
 
-def _losses(module: PreTrainedModel, hidden: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy [batch pos] in float32, a few rows at a time."""
+def _predictions(module: PreTrainedModel, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy, and whether the target is the likeliest token: both [batch pos] in float32, by a few rows."""
     rows, wanted = hidden.flatten(0, 1), targets.flatten()
     head, buffer = unembedding(module), None
     if type(head) is nn.Linear and head.bias is None:
@@ -166,16 +166,18 @@ def _losses(module: PreTrainedModel, hidden: Tensor, targets: Tensor) -> Tensor:
     parts = []
     for start in range(0, len(rows), LOSS_ROWS):
         chunk = rows[start : start + LOSS_ROWS]
-        parts.append(_cross_entropy(logits(module, chunk, buffer), wanted[start : start + LOSS_ROWS]))
-    return torch.cat(parts).unflatten(0, targets.shape)
+        parts.append(_score(logits(module, chunk, buffer), wanted[start : start + LOSS_ROWS]))
+    losses, correct = (torch.cat(part).unflatten(0, targets.shape) for part in zip(*parts, strict=True))
+    return losses, correct
 
 
-def _cross_entropy(rows: Tensor, wanted: Tensor) -> Tensor:
-    """ln sum exp of each row less its wanted entry; the rows are overwritten."""
+def _score(rows: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """ln sum exp of each row less its wanted entry, and whether that entry is the largest; the rows are overwritten."""
     rows = rows.float()
     chosen = rows.gather(1, wanted[:, None]).squeeze(1)
     highest = rows.amax(-1, keepdim=True)
-    return rows.sub_(highest).exp_().sum(-1).log() + highest.squeeze(1) - chosen
+    correct = (chosen == highest.squeeze(1)).float()
+    return rows.sub_(highest).exp_().sum(-1).log() + highest.squeeze(1) - chosen, correct
 
 
 def logits(module: PreTrainedModel, hidden: Tensor, buffer: Tensor | None = None) -> Tensor:
@@ -190,8 +192,7 @@ def logits(module: PreTrainedModel, hidden: Tensor, buffer: Tensor | None = None
 
 
 def _weight_sites(metrics: Sequence[Metric]) -> set[str]:
-    activations = ("attention", "token_loss", "loss_at", "logits")
-    return {site for metric in metrics for site in metric.sites() if site not in activations}
+    return {site for metric in metrics for site in metric.sites() if site not in ACTIVATION_SITES}
 
 
 def check_reads(metrics: Sequence[Metric], fields: Sequence[str]) -> None:
@@ -203,7 +204,7 @@ def check_reads(metrics: Sequence[Metric], fields: Sequence[str]) -> None:
                       f"{', '.join(fields)}"  # fmt: skip
                 raise UsageError(msg)
         if any(name.endswith(suffix) for name in metric.reads for suffix in SUFFIXES) and any(
-            site in ("attention", "token_loss", "loss_at", "logits")
+            site in ACTIVATION_SITES
             for suffix in SUFFIXES for site in metric.sites(suffix)
         ):  # fmt: skip
             msg = f"metric {metric.name!r} reads an activation of another checkpoint; only weights can be referred to"

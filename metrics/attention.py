@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,38 @@ class Attention:
         if self.mask is None:  # a key after its query is not part of the log-sum-exp
             seen = seen & (key_pos <= torch.arange(self.n_positions, device=self.device))
         return torch.where(seen[:, None], probability, 0.0)
+
+    def entropy(self) -> Float[Tensor, "batch head query_pos"]:
+        """-sum p ln p over the keys of each query, in nats; the share of an attention sink is one more outcome.
+
+        Without the pattern: ln p = score - lse, so the entropy is lse less the mean score, and the mean score is the
+        query's product with the mean key, which a second fused call gives.
+        """
+        if self.exact_pattern is not None or not self._mask_only_hides():
+            pattern = self.pattern()
+            rest = (1 - pattern.sum(-1)).clamp(min=0)
+            return -torch.xlogy(pattern, pattern).sum(-1) - torch.xlogy(rest, rest)
+        mean_score = torch.einsum("bhqd,bhqd->bhq", self.query, self._mean_over_keys(self.key)) * self.scale
+        return (self.lse - mean_score).clamp(min=0)
+
+    def distance(self) -> Float[Tensor, "batch head query_pos"]:
+        """The mean distance from each query back to the keys that it attends to, in tokens."""
+        position = torch.arange(self.n_positions, device=self.device, dtype=self.lse.dtype)
+        if self.exact_pattern is not None:
+            mean_key = self.exact_pattern @ position / self.exact_pattern.sum(-1)
+        else:
+            values = position.to(self.key.dtype)[None, None, :, None].expand_as(self.key).contiguous()
+            mean_key = self._mean_over_keys(values)[..., 0]
+        return (position - mean_key).clamp(min=0)
+
+    def _mean_over_keys(self, values: Float[Tensor, "batch head pos d_head"]) -> Float[Tensor, "batch head pos d_head"]:
+        return scaled_dot_product_attention(
+            self.query, self.key, values, attn_mask=self.mask, is_causal=self.mask is None, scale=self.scale
+        )
+
+    def _mask_only_hides(self) -> bool:
+        """Whether the mask leaves every score that it lets through as it is, which a bias by distance does not."""
+        return self.mask is None or self.mask.dtype == torch.bool
 
     def pattern(self) -> Float[Tensor, "batch head query_pos key_pos"]:
         """Every probability. Quadratic in the sequence length: only for a metric that needs all of them."""

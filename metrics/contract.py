@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 ACTIVATION_SITES = {
     "attention": "one layer's attention, a `metrics.attention.Attention`; the metric is called once a layer",
     "token_loss": "[batch pos], the loss of predicting each token from those before it; entry i is token i + 1",
+    "token_correct": "[batch pos], 1 where the token is the one predicted as likeliest, else 0; placed as token_loss",
     "loss_at": "callable: token positions -> their losses [batch n]; nothing else is unembedded",
     "logits": "[batch pos d_vocab], at the positions that the task reads",
 }

@@ -124,3 +124,13 @@ def test_reads_are_split_into_sites_fields_and_references(registry: dict[str, An
     assert known.sites("_final") == {"W_U"}
     assert known.fields() == {"p"}
     assert known.references == {"final"}
+
+
+def test_no_metric_file_imports_another() -> None:
+    """Shared maths registers no metric, and is all that a metric file may import beside the contract."""
+    registering = {known.function.__module__ for known in METRICS.values()}
+    for name in registering:
+        path = TESTS.parent / (name.replace(".", "/") + ".py")
+        imported = set(re.findall(r"^(?:from|import) ([\w.]+)", path.read_text("utf-8"), re.MULTILINE))
+        assert not (imported & registering), f"{name} imports {imported & registering}"
+        assert not {i for i in imported if i.split(".")[0] in {"dynamics", "dashboards", "transformers", "polars"}}

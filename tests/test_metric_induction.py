@@ -12,7 +12,13 @@ from torch import Tensor
 from dynamics import forward
 from dynamics.tasks import Subject, Task, build_task
 from metrics.attention import Attention, from_pattern
-from metrics.induction import duplicate_token_attention, prefix_matching, previous_token_attention
+from metrics.induction import (
+    duplicate_token_attention,
+    induction_score,
+    prefix_matching,
+    prefix_matching_entry_mean,
+    previous_token_attention,
+)
 
 
 def repeated(d_vocab: int = 2000, n_ctx: int = 2048, **settings: int) -> Task:
@@ -74,6 +80,37 @@ def test_chance_is_the_share_of_keys_that_are_targets() -> None:
     scores = prefix_matching(uniform(2, 101), task.fields["period"])
     torch.testing.assert_close(scores, torch.full((2, 1), by_hand))
     torch.testing.assert_close(duplicate_token_attention(uniform(2, 101), task.fields["period"]), scores)
+    entries = prefix_matching_entry_mean(uniform(2, 101), task.fields["period"])
+    pairs = [((q - 1) // 25, 1 / (q + 1)) for q in range(26, 101)]
+    by_pairs = sum(n * share for n, share in pairs) / sum(n for n, _ in pairs)
+    assert by_pairs == pytest.approx(0.0154, abs=5e-5)
+    torch.testing.assert_close(entries, torch.full((2, 1), by_pairs))
+
+
+def test_the_entry_mean_of_a_perfect_head_is_one_half_for_four_repeats() -> None:
+    task = repeated(n_examples=2, shortest=25, longest=25)
+    induction = head_that_attends(earlier_copies(task.tokens, shift=1))
+    torch.testing.assert_close(prefix_matching_entry_mean(induction, task.fields["period"]), torch.full((2, 1), 0.5))
+
+
+def test_the_induction_stripe_of_a_head_that_follows_the_first_copy() -> None:
+    """period + 2 entries: `period` induction queries, the one before them, and the first, which faces the start token
+    that the head rests on."""
+    task = repeated(n_examples=4)
+    period, length = task.fields["period"], task.tokens.shape[1]
+    first_copy = earlier_copies(task.tokens, shift=1) * (torch.arange(length) <= period[:, None] + 1)[:, None]
+    scores = induction_score(head_that_attends(first_copy), period)[:, 0]
+    torch.testing.assert_close(scores, (period + 1) / (period + 2))
+
+
+def test_the_induction_stripe_equals_transformer_lens_recipe() -> None:
+    """Its demonstration's own line, on the pattern of a sequence that repeats once."""
+    length = 1 + 2 * 25
+    generator = torch.Generator().manual_seed(0)
+    pattern = torch.rand(3, 4, length, length, generator=generator).tril()
+    pattern = pattern / pattern.sum(-1, keepdim=True)
+    stripe = pattern.diagonal(dim1=-2, dim2=-1, offset=1 - 25).mean(-1)
+    torch.testing.assert_close(induction_score(from_pattern(pattern), torch.full((3,), 25)), stripe)
 
 
 def test_a_fixed_offset_does_not_pass_for_induction() -> None:
@@ -135,7 +172,9 @@ def test_a_previous_token_head_is_no_induction_head() -> None:
     assert not prefix_matching(head_that_attends(back), task.fields["period"]).any()
 
 
-@pytest.mark.parametrize("metric", [prefix_matching, duplicate_token_attention])
+@pytest.mark.parametrize("metric", [
+    prefix_matching, prefix_matching_entry_mean, duplicate_token_attention, induction_score,
+])  # fmt: skip
 def test_without_a_repeat_there_is_no_score(metric: Callable[[Attention, Tensor], Tensor]) -> None:
     assert metric(uniform(2, 5), torch.tensor([4, 9])).isnan().all()
 
@@ -148,7 +187,7 @@ def test_inputs_are_left_as_they_are() -> None:
     task = repeated(D_VOCAB, N_CTX, n_examples=2)
     site, period = uniform(2, task.tokens.shape[1]), task.fields["period"]
     pattern, before = site.pattern().clone(), period.clone()
-    for metric in (prefix_matching, duplicate_token_attention):
+    for metric in (prefix_matching, prefix_matching_entry_mean, duplicate_token_attention, induction_score):
         metric(site, period)
     previous_token_attention(site)
     assert torch.equal(site.pattern(), pattern)

@@ -1,13 +1,17 @@
-"""`loss`, `loss_by_position` and `in_context_learning_score`."""
+"""Loss on text and what is made of it: by position, in context, per byte, as perplexity and accuracy."""
 
 from __future__ import annotations
 
 import math
 
+import pytest
 import torch
+from tiny_models import eager_outputs, random_tokens, tiny_model
 
-from metrics.in_context import in_context_learning_score, loss_by_position
-from metrics.language_loss import loss
+from dynamics.forward import _predictions, run
+from metrics.in_context import in_context_learning_score, in_context_learning_score_windowed, loss_by_position
+from metrics.language_loss import accuracy, bits_per_byte, loss, perplexity
+from metrics.repeated_loss import first_occurrence_loss, repeated_loss
 
 
 def test_a_loss_that_falls_with_the_logarithm_of_position() -> None:
@@ -34,3 +38,63 @@ def test_a_loss_that_is_no_number_stays_none() -> None:
     losses = torch.tensor([[1.0, float("nan")], [1.0, 1.0]])
     assert loss(losses).isnan().tolist() == [True, False]
     assert loss_by_position(losses).isnan().tolist() == [[False, True], [False, False]]
+    assert perplexity(losses).isnan()
+    assert bits_per_byte(losses, torch.tensor([1, 1])).isnan()
+
+
+def test_the_windowed_score_is_the_difference_of_means() -> None:
+    """A loss of -position: the windows' mean positions are 50 and 480.5."""
+    losses = -torch.arange(1.0, 513).expand(2, -1)
+    windows = {"early_window": (40, 60), "late_window": (450, 511)}
+    scores = in_context_learning_score_windowed(lambda chosen: losses[:, torch.as_tensor(chosen) - 1], **windows)
+    assert scores.tolist() == pytest.approx([50 - 480.5] * 2)
+    flat = in_context_learning_score_windowed(lambda chosen: torch.full((4, len(chosen)), 3.0), **windows)
+    assert flat.tolist() == [0.0] * 4
+
+
+def test_chance_is_the_vocabulary() -> None:
+    """Every one of 256 bytes alike: perplexity 256, 8 bits a byte."""
+    losses = torch.full((3, 10), math.log(256))
+    assert float(perplexity(losses)) == pytest.approx(256)
+    assert float(bits_per_byte(losses, torch.full((3,), 10))) == pytest.approx(8)
+
+
+def test_perplexity_and_bits_are_of_the_sums() -> None:
+    """1 and 3 bits over windows of 1 and 7 bytes: 4 / 8, not the mean of 1 and 3 / 7."""
+    losses, n_bytes = torch.tensor([[2.0], [8.0]]).log(), torch.tensor([1, 7])
+    assert float(perplexity(losses)) == pytest.approx(4)
+    assert float(bits_per_byte(losses, n_bytes)) == pytest.approx(4 / 8)
+
+
+@pytest.mark.parametrize("family", ["gpt_neox", "gemma2"])
+@torch.inference_mode()
+def test_accuracy_equals_that_of_transformers_logits(family: str) -> None:
+    tokens = random_tokens(4, 20)
+    logits, _ = eager_outputs(tiny_model(family), tokens)
+    best = logits[:, :-1].argmax(-1)
+    answered = torch.cat([tokens[:, :1], torch.where(torch.arange(19) % 3 == 0, best, tokens[:, 1:])], 1)
+    hidden = run(tiny_model(family), tokens, None)
+    assert hidden is not None
+    _, correct = _predictions(tiny_model(family), hidden[:, :-1], answered[:, 1:])
+    expected = (best == answered[:, 1:]).float()
+    assert 0.3 < float(expected.mean()) < 0.7
+    torch.testing.assert_close(accuracy(correct), expected.mean(-1))
+
+
+def test_losses_before_and_after_a_sequence_repeats() -> None:
+    """Blocks of 3 and 4 in eight tokens: 5 nats in the first copy, 9 where the second begins, 1 after."""
+    losses = torch.tensor([[5.0] * 3 + [9.0] + [1.0] * 4, [5.0] * 4 + [9.0] + [1.0] * 3])
+    period, before = torch.tensor([3, 4]), losses.clone()
+    assert first_occurrence_loss(losses, period).tolist() == [5.0, 5.0]
+    assert repeated_loss(losses, period).tolist() == [1.0, 1.0]
+    assert torch.equal(losses, before)
+
+
+def test_random_tokens_that_nothing_copies_cost_the_same_throughout() -> None:
+    losses = torch.full((2, 8), 4.0)
+    period = torch.tensor([3, 4])
+    assert torch.equal(first_occurrence_loss(losses, period), repeated_loss(losses, period))
+
+
+def test_a_block_that_does_not_repeat_has_no_repeated_loss() -> None:
+    assert repeated_loss(torch.ones(1, 4), torch.tensor([5])).isnan().all()
