@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from dynamics.errors import UsageError
@@ -11,6 +12,7 @@ from dynamics.sources import Series, open_series
 from dynamics.sweep import Settings, Watch, find_metric, measure
 
 ADAPTIVE = "adaptive"
+CHECKPOINTS = "checkpoints"  # the subfolder of a run that holds the histories trained for it
 
 
 def carry_out(
@@ -19,7 +21,9 @@ def carry_out(
     """Measure every series of a recipe into one store and detect events across them. The report is another step."""
     for name in recipe.metrics:
         find_metric(name)
-    opened = [_open(recipe, entry, source) for entry in recipe.series]
+    opened = _trained(recipe, Path(out)) if recipe.train and source is None else [
+        _open(recipe, entry, source) for entry in recipe.series
+    ]  # fmt: skip
     names = [series.name for series in opened]
     if len(set(names)) < len(names):
         msg = f"recipe {recipe.name!r} has two series of one name among {', '.join(names)}; name each with 'name'"
@@ -33,6 +37,22 @@ def carry_out(
     return run
 
 
+def _trained(recipe: Recipe, out: Path) -> list[Series]:
+    """The histories that 'dynamics train' has made for this recipe, in order of their seeds."""
+    prefix = recipe.series_of_seed(0).removesuffix("0")
+    folders = [folder for folder in (out / CHECKPOINTS).glob(f"{prefix}*") if any(folder.glob("step*"))]
+    if not folders:
+        msg = f"recipe {recipe.name!r} trains its own models, and {out / CHECKPOINTS} has none of them yet; run " \
+              f"'dynamics train' with the recipe and '--out {out}' first"  # fmt: skip
+        raise UsageError(msg)
+    ordered = sorted(folders, key=lambda folder: int(folder.name.removeprefix(prefix)))
+    seeds = [int(folder.name.removeprefix(prefix)) for folder in ordered]
+    return [
+        replace(_listed(recipe, f"folder:{folder}", folder.name), seed=seed)
+        for folder, seed in zip(ordered, seeds, strict=True)
+    ]
+
+
 def _open(recipe: Recipe, entry: SeriesEntry, source: str | None) -> Series:
     if source is not None and len(recipe.series) > 1:
         msg = f"recipe {recipe.name!r} has {len(recipe.series)} series; '--source' can stand for one only"
@@ -41,5 +61,9 @@ def _open(recipe: Recipe, entry: SeriesEntry, source: str | None) -> Series:
     if locator is None:
         msg = f"recipe {recipe.name!r} leaves its checkpoints to you; add '--source folder:PATH'"
         raise UsageError(msg)
-    series = open_series(locator, steps="all" if recipe.steps == ADAPTIVE else recipe.steps, name=entry.name)
+    return _listed(recipe, locator, entry.name)
+
+
+def _listed(recipe: Recipe, locator: str, name: str | None) -> Series:
+    series = open_series(locator, steps="all" if recipe.steps == ADAPTIVE else recipe.steps, name=name)
     return series.with_tokens(recipe.tokens_per_step) if recipe.tokens_per_step else series

@@ -84,6 +84,26 @@ def run(
 
 
 @app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe with a [train] table.", show_default=False)],
+    out: Out = None,
+    seeds: Annotated[str | None, typer.Option(help="0,1,2; by default those of the recipe.")] = None,
+) -> None:
+    """Train the small models that a recipe names and keep their histories, for 'dynamics run' to measure."""
+    from dynamics.carry_out import CHECKPOINTS
+    from dynamics.recipe import read_recipe, read_seeds
+    from dynamics.training import train_recipe
+
+    content = read_recipe(recipe)
+    folder = (out or Path("runs") / content.name) / CHECKPOINTS
+    chosen = None if seeds is None else read_seeds(seeds)
+    with _bars() as bars:
+        made = train_recipe(content, folder, seeds=chosen, on_step=lambda n, a, b: bars.update(f"train {n}", a, b))
+    for path in made.values():
+        typer.echo(str(path))
+
+
+@app.command()
 def measure(
     series: Where,
     metrics: Annotated[str, typer.Option(help="Names, separated by commas.", show_default=False)],

@@ -109,5 +109,5 @@ def _train(name: str, n_layers: int, folder: Path, steps: int, on_training: OnTr
     )  # fmt: skip
     train(
         SmallTransformer(config), batches(seed=0), folder, steps=steps, n_checkpoints=N_CHECKPOINTS,
-        learning_rate=5e-3, tokenizer=tokenizer(), on_step=lambda done, total: on_training(name, done, total),
+        learning_rate=5e-3, tokenizer=tokenizer(), on_step=on_training,
     )  # fmt: skip

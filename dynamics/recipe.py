@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,6 +30,30 @@ class EventSettings(Strict):
     fdr: float = Field(default=0.05, gt=0, lt=1)
 
 
+class OptimizerSettings(Strict):
+    """How to step. The rate rises in a straight line over the warm-up, from a share of itself, then stays."""
+
+    kind: Literal["adamw", "adam", "sgd"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    warm_up_steps: int = Field(default=0, ge=0)
+    warm_up_from: float = Field(default=0.0, ge=0, le=1)
+
+
+class TrainSettings(Strict):
+    """What 'dynamics train' makes: a history for each seed. The data are those of the task's own settings, and
+    `checkpoints` are steps to keep, in the language of `steps`: log:40, every:100, or both with a comma."""
+
+    task: str
+    steps: int = Field(ge=1)
+    checkpoints: str = "log:40"
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    optimizer: OptimizerSettings = OptimizerSettings()
+    model: dict[str, Any] = {}
+
+
 class Recipe(Strict):
     """What a run does: which histories, which steps, which metrics on which inputs."""
 
@@ -45,6 +69,11 @@ class Recipe(Strict):
     device: str = "cpu"
     dtype: str = "float32"
     events: EventSettings = EventSettings()
+    train: TrainSettings | None = None
+
+    def series_of_seed(self, seed: int) -> str:
+        """The name of the history that 'dynamics train' makes with a seed."""
+        return f"{self.name}-seed{seed}"
 
 
 def read_recipe(path: str | Path) -> Recipe:
@@ -69,6 +98,19 @@ def read_recipe(path: str | Path) -> Recipe:
         msg = f"recipe {str(path)!r}, {where!r}: {first['msg']}; a recipe has {', '.join(Recipe.model_fields)}"
         raise UsageError(msg) from error
     return recipe.model_copy(update={"tasks": {k: _relative(v, path.parent) for k, v in recipe.tasks.items()}})
+
+
+def read_seeds(text: str) -> tuple[int, ...]:
+    """Seeds from the command line.
+
+    >>> read_seeds("0, 3")
+    (0, 3)
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts):
+        msg = f"cannot read seeds {text!r}; expected whole numbers with commas, such as 0,1,2"
+        raise UsageError(msg)
+    return tuple(int(part) for part in parts)
 
 
 def _relative(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
