@@ -50,7 +50,8 @@ def next_steps(frame: pl.DataFrame, available_steps: Iterable[int], budget: int)
 
     `frame`: measurements so far of one series (empty at the start). `available_steps`: every checkpoint that could
     be measured. `budget`: checkpoints in all, those already measured included. Done: the budget is spent, or no
-    unmeasured checkpoint lies inside the interval of an event or a jump. Call again with the new measurements.
+    unmeasured checkpoint lies inside the interval of an event or could decide a jump. Call again with the new
+    measurements.
     Raises ValueError for a budget below 8 (an event needs as many).
     """
     if budget < FEWEST:
@@ -67,6 +68,8 @@ def next_steps(frame: pl.DataFrame, available_steps: Iterable[int], budget: int)
     if len(measured) < FEWEST and missing:
         return missing[:room]
     wanted = _wanted(as_measurements(frame), measured, left)
+    if not wanted:  # nothing to look at closer: fill the coarse subset before calling it done
+        wanted = [s for s in coarse_steps(available, min(COARSE, budget)) if s in left][: COARSE - len(measured)]
     return wanted[: min(room, max(1, len(measured) // 4))]
 
 
@@ -83,7 +86,8 @@ def _wanted(frame: pl.DataFrame, measured: Ints, left: Ints) -> list[int]:
                 votes[step_] = votes.get(step_, 0.0) + weight
         for low, high in _jumps(step, value):
             if not any(e.lower <= high and low <= e.upper for e in events):
-                for step_ in _middle(low, high, left):
+                # where the jump is already between neighbours, what stands beside it decides whether it is one
+                for step_ in _middle(low, high, left) or _beside(low, high, left):
                     votes[step_] = votes.get(step_, 0.0) + 0.5
     return [s for s, _ in sorted(votes.items(), key=lambda v: -v[1])]
 
@@ -95,6 +99,12 @@ def _middle(low: float, high: float, left: Ints) -> list[int]:
         return []
     ends = axis(np.array([low, high]))
     return [int(inside[int(np.argmin(np.abs(axis(inside) - ends.mean())))])]
+
+
+def _beside(low: float, high: float, left: Ints) -> list[int]:
+    """The nearest unmeasured step on each side of a gap."""
+    below, above = left[left < low], left[left > high]
+    return [int(side) for side in (*below[-1:], *above[:1])]
 
 
 def _inside(event: Event, measured: Ints, left: Ints) -> list[tuple[int, float]]:

@@ -21,7 +21,7 @@ SETTLED = 5  # an event is tentative while fewer checkpoints than this follow it
 
 # Share of simulated curves without events in which something worth `NEED` is found, and the decay of that share
 # with every further unit of score; see docs/events.md for the curves.
-FALSE_SHARE = 0.03
+FALSE_SHARE = 0.025
 FALSE_DECAY = 0.2
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 from scipy.stats import false_discovery_control
 
-from dynamics.events.curve import detect_curve
+from dynamics.events.curve import Event, detect_curve
 from dynamics.events.schema import ALL_COLUMNS, KEYS, as_measurements, no_events
+
+Key = tuple[object, ...]
 
 
 def detect(
@@ -22,41 +24,83 @@ def detect(
     """Find the events of every curve of a frame.
 
     `frame`: `series, step, metric, value` and optionally `stage, stderr, layer, head, index, label, tokens_seen`;
-    NaN and NULL values are gaps. `metrics`: optional bounds, `metric, lower, upper, unit`. `fdr`: share of
-    false ones tolerated among the curves of one metric that are said to have an event. `min_size`: smallest
-    change that is reported, in the metric's unit. Returns `ALL_COLUMNS`, sorted by series, metric and place.
+    NaN and NULL values are gaps, and of two values at one step the last counts. `metrics`: optional bounds,
+    `metric, lower, upper, unit`; `before` and `after` are kept inside them. `fdr`: share of false ones tolerated
+    among the curves of one metric that are said to have an event. `min_size`: smallest change that is reported,
+    in the metric's unit. Returns `ALL_COLUMNS`, sorted by series, metric, axes and place.
     Raises ValueError for a frame without the four columns and for an `fdr` outside (0, 1].
     """
     if not 0 < fdr <= 1:
         msg = f"fdr is {fdr}: expected a share in (0, 1], such as 0.05"
         raise ValueError(msg)
-    rows: list[dict[str, object]] = []
+    found: list[tuple[Key, Event]] = []
     tested: dict[str, list[float]] = {}
     for key, part in as_measurements(frame).group_by(KEYS, maintain_order=True):
-        part = part.sort("step")
-        found = detect_curve(part["step"].to_numpy(), part["value"].to_numpy(), part["stderr"].to_numpy())
-        named = dict(zip(KEYS, key, strict=True))
-        best = min((e.p_value for e in found if e.kind != "spike"), default=1.0)
-        tested.setdefault(str(named["metric"]), []).append(best)
-        for event in found:
-            row = asdict(event)
-            row.pop("worth")
-            rows.append({**named, **row})
-    return _control(rows, tested, fdr, min_size)
-
-
-def _control(
-    rows: list[dict[str, object]], tested: dict[str, list[float]], fdr: float, min_size: float | None
-) -> pl.DataFrame:
-    kept = []
-    adjusted = {m: (np.array(p), false_discovery_control(p)) for m, p in tested.items()}
-    for row in rows:
-        raw, q = adjusted[str(row["metric"])]
-        p = float(row["p_value"])  # type: ignore[arg-type]
-        at = np.flatnonzero(raw >= p)
-        row["q_value"] = float(q[at].min()) if len(at) else 1.0
-        if row["q_value"] <= fdr and (min_size is None or abs(float(row["magnitude"])) >= min_size):  # type: ignore[arg-type]
-            kept.append({name: row[name] for name in ALL_COLUMNS})
-    if not kept:
+        events = _events_of(part)
+        best = min((e.p_value for e in events if e.kind != "spike"), default=1.0)
+        tested.setdefault(str(key[1]), []).append(best)
+        found.extend((key, e) for e in events)
+    limits = _limits(metrics)
+    rows = []
+    for key, event in found:
+        q = _q_value(event.p_value, np.array(tested[str(key[1])]))
+        if q <= fdr and abs(event.magnitude) >= (min_size or 0.0):
+            rows.append(_row(key, event, q, limits.get(str(key[1]), (-np.inf, np.inf))))
+    if not rows:
         return no_events()
-    return pl.DataFrame(kept, schema=ALL_COLUMNS).sort("series", "metric", "layer", "head", "index", "midpoint")
+    order = ("series", "metric", "layer", "head", "index", "label", "midpoint")
+    return pl.DataFrame(rows, schema=ALL_COLUMNS, orient="row").sort(order)
+
+
+def _q_value(p: float, tested: np.ndarray) -> float:
+    """Benjamini-Hochberg: the smallest rate at which a curve with this p-value is among those called."""
+    at_least = tested >= p
+    adjusted = np.asarray(false_discovery_control(tested))
+    return float(adjusted[at_least].min()) if at_least.any() else float(p)
+
+
+def _limits(metrics: pl.DataFrame | None) -> dict[str, tuple[float, float]]:
+    if metrics is None:
+        return {}
+    known = metrics.select(
+        "metric",
+        pl.col("lower").cast(pl.Float64).fill_null(-np.inf),
+        pl.col("upper").cast(pl.Float64).fill_null(np.inf),
+    )
+    return {metric: (low, high) for metric, low, high in known.iter_rows()}
+
+
+def _row(key: Key, e: Event, q: float, limits: tuple[float, float]) -> tuple[object, ...]:
+    """One row of `ALL_COLUMNS`."""
+    before, after = (float(np.clip(v, *limits)) for v in (e.before, e.after))
+    return (
+        *key, e.kind, e.direction, e.onset, e.midpoint, e.completion, e.lower, e.upper, before, after, e.magnitude,
+        e.sharpness, e.p_value, q, e.note, e.magnitude_stderr, e.scale, e.resolved, e.tentative,
+    )  # fmt: skip
+
+
+def _events_of(part: pl.DataFrame) -> list[Event]:
+    """Events of one curve's measurements; where a history has several stages, on one continued axis."""
+    stages = part["stage"].fill_null("").unique(maintain_order=True).to_list()
+    part = part.unique(["stage", "step"], keep="last", maintain_order=True)
+    if len(stages) < 2:
+        part = part.sort("step")
+        return detect_curve(part["step"].to_numpy(), part["value"].to_numpy(), part["stderr"].to_numpy())
+    step, said = _continued(part, stages)
+    events = detect_curve(step, part["value"].to_numpy(), part["stderr"].to_numpy())
+    return [replace(e, note="; ".join(filter(None, (e.note, said)))) for e in events]
+
+
+def _continued(part: pl.DataFrame, stages: list[str]) -> tuple[np.ndarray, str]:
+    """Steps that go on from stage to stage, by tokens where they are known, and a note that says so."""
+    first = part.filter((pl.col("stage").fill_null("") == stages[0]) & (pl.col("step") > 0))
+    if part["tokens_seen"].null_count() == 0 and len(first):
+        per_step = float((first["tokens_seen"] / first["step"]).median() or 1.0)  # type: ignore[arg-type]
+        return part["tokens_seen"].to_numpy() / per_step, f"steps are tokens seen / {per_step:.6g}, through all stages"
+    offset, steps = 0.0, part["step"].to_numpy().copy()
+    names = np.array(part["stage"].fill_null("").to_list())
+    for stage in stages:
+        inside = names == stage
+        steps[inside] += offset
+        offset = float(steps[inside].max())
+    return steps, "steps are counted through all stages"

@@ -22,13 +22,13 @@ MATERIAL_NEAR, LOCAL = 0.03, 0.25
 SPIKE_LEAD = 2.0  # a spike stands out from the largest other residual by this factor
 # Gain in score that a reported event is worth. A wandering null looks like a bump more often than like a step, and
 # bends more often than it sets in from a flat stretch. On short grids there are fewer shapes to choose from.
-NEED = {"transition": 25.0, "bump": 27.5, "plateau": 19.5, "kink": 20.0, "spike": 28.0}
+NEED = {"transition": 25.0, "bump": 31.0, "plateau": 19.5, "kink": 20.0, "spike": 28.0}
 WIDEST_HALT = 1.6  # decades
 SPIKE_LENGTH, SPIKE_FOOT = 2, 0.2  # a bump of which at most two checkpoints reach a fifth of its height is a spike
 CORNER_MARGIN = 20.0
 BEND_NEED = 32.0
 FLAT = 0.2  # a side is flat when its slope is at most this share of the other's
-SHORT, SHORT_EASE = 32, 2.5
+SHORT, SHORT_EASE = 32, 3.5
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,7 @@ FLOOR = 0.01  # noise sd is never below this share of the curve's range
 SPAN = 100.0  # values that differ by more than this factor are looked at on the log as well
 
 
-def axis(step: Array) -> Array:
+def axis(step: NDArray[Any]) -> Array:
     """Place of a step on the log axis, in decades: log10(step + 1)."""
     return np.log10(np.asarray(step, dtype=float) + 1.0)
 

@@ -57,8 +57,8 @@ def as_measurements(frame: pl.DataFrame) -> pl.DataFrame:
     missing = [c for c in ("series", "step", "metric", "value") if c not in frame.columns]
     if missing:
         msg = (
-            f"cannot look for events: the frame has no column {', '.join(missing)} (it has {', '.join(frame.columns)})"
-            "; expected series, step, metric, value and optionally stage, stderr, layer, head, index, label, tokens_seen"
+            f"cannot look for events: the frame has no column {', '.join(missing)} (it has {', '.join(frame.columns)});"
+            " expected series, step, metric, value and optionally stderr, stage, tokens_seen and the axes"
         )
         raise ValueError(msg)
     wanted: dict[str, type[pl.DataType]] = {

@@ -25,9 +25,9 @@ KEEP = {
 }
 LEAST = min(KEEP.values())
 KEEP_GRADUAL = 6.0
-FURTHER = 15.0
+FURTHER = 20.0
 # What an event must gain over the best gradual shape in its place.
-MARGIN = {**dict.fromkeys(BUMPS, 5.0), "hinge": 1.0, "ramp": 1.0}
+MARGIN = {**dict.fromkeys(BUMPS, 5.0), "hinge": 3.0, "ramp": 1.0}
 MARGIN_LEVEL, MARGIN_WIDE = 3.0, 14.0
 # Shapes with a place and a width must beat those with a place alone by this much.
 COST = {"hinge": 0.0, "spike": 0.0}

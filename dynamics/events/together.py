@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 WINDOW = 0.06  # decades: events closer than this count as one moment
 DRAWS = 400
 UNIT = ("metric", *AXES)
-CLUSTER_COLUMNS: dict[str, type[pl.DataType]] = {
+CLUSTER_COLUMNS: dict[str, type[pl.DataType] | pl.DataType] = {
     "series": pl.String,
     "step": pl.Float64,
     "lower": pl.Float64,

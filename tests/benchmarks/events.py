@@ -24,10 +24,10 @@ for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import numpy as np
-from numpy.typing import NDArray
+import numpy as np  # noqa: E402  numpy counts its threads when it is loaded
+from numpy.typing import NDArray  # noqa: E402
 
-from dynamics.events import detect_curve
+from dynamics.events import detect_curve  # noqa: E402
 
 Array = NDArray[np.float64]
 
