@@ -16,22 +16,26 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from dynamics import kernels
+from dynamics.architectures import neurons_of_last_layer
 from dynamics.errors import CheckpointError, UsageError
 from dynamics.model import SeriesModel, unembedding
 from dynamics.tasks import Task
 from metrics.attention import Attention
 from metrics.contract import ACTIVATION_SITES, SUFFIXES, Metric
+from metrics.spectrum import spectra
 
 # Rows unembedded at once: 512 x 50k float32 logits are 100 MB; fewer rows would starve the matrix product.
 LOSS_ROWS = 512
 
 # One metric's answers: for each layer (None where it has none), the values of every batch.
 Readings = dict[tuple[str, int | None], list[Tensor]]
+# Together: a tensor, or a value by label.
+Answer = Tensor | Mapping[str, Tensor]
 
 
 def measure_task(
     model: SeriesModel, task: Task, metrics: Sequence[Metric], references: Mapping[str, Any]
-) -> dict[tuple[str, int | None], Tensor]:
+) -> dict[tuple[str, int | None], Answer]:
     """All metrics of one task from one pass over it.
 
     `references` holds the sites of other checkpoints by their full name, such as `W_U_final`. Returns, by metric and
@@ -42,13 +46,13 @@ def measure_task(
     exact = [metric for metric in metrics if not metric.per_example]
     kept: dict[str, list[Tensor]] = defaultdict(list)
     activations = {site for metric in exact for site in metric.sites() if site in ACTIVATION_SITES}
-    weights = {name: model.site(name) for name in _weight_sites(metrics)} | dict(references)
+    weights = {name: read_site(model, name) for name in _weight_sites(metrics)} | dict(references)
     if by_example or activations:
         for batch in task.batches(model.device):
             for site, value in _pass(model, task, batch, by_example, activations, weights, readings).items():
                 kept[site].append(value)
     whole = task.whole(model.device) | weights | {site: torch.cat(parts) for site, parts in kept.items()}
-    answers = {key: torch.cat(parts) for key, parts in readings.items()}
+    answers: dict[tuple[str, int | None], Answer] = {key: torch.cat(parts) for key, parts in readings.items()}
     for metric in exact:
         answers[metric.name, None] = metric.function(**{name: whole[name] for name in metric.reads})
     return answers
@@ -56,10 +60,15 @@ def measure_task(
 
 def measure_weights(
     model: SeriesModel, metrics: Sequence[Metric], references: Mapping[str, Any]
-) -> dict[tuple[str, int | None], Tensor]:
+) -> dict[tuple[str, int | None], Answer]:
     """Metrics that read nothing but weights, and so need no pass."""
-    sites = {name: model.site(name) for name in _weight_sites(metrics)} | dict(references)
+    sites = {name: read_site(model, name) for name in _weight_sites(metrics)} | dict(references)
     return {(m.name, None): m.function(**{name: sites[name] for name in m.reads}) for m in metrics}
+
+
+def read_site(model: SeriesModel, name: str) -> Any:
+    """A weight site of the checkpoint that the model holds."""
+    return spectra(model.site("weights")) if name == "spectra" else model.site(name)
 
 
 @torch.inference_mode()
@@ -76,6 +85,9 @@ def _pass(
     layered = [metric for metric in metrics if "attention" in metric.reads]
     later = [metric for metric in metrics if "attention" not in metric.reads]
     given = batch | dict(weights)
+    if "inputs" in batch:
+        sites = {"outputs": model.module(inputs=batch["inputs"])}
+        return _read(metrics, given | sites, sites, kept, readings)
 
     def on_attention(layer: int, attention: Attention) -> None:
         for metric in layered:
@@ -84,14 +96,40 @@ def _pass(
         if layer == model.n_layers - 1 and not (later or kept):
             raise _Enough
 
-    hidden = run(model.module, batch["tokens"], on_attention if layered else None)
+    wanted = {site for metric in later for site in metric.sites()} | kept
+    with _listening_to_neurons(model, task, "mlp_post" in wanted) as neurons:
+        hidden = run(model.module, batch["tokens"], on_attention if layered else None)
     if hidden is None:
         return {}
-    wanted = {site for metric in later for site in metric.sites()} | kept
-    sites = _after(model.module, task, batch["tokens"], hidden, wanted)
-    for metric in later:
-        readings[metric.name, None].append(metric.function(**{name: (given | sites)[name] for name in metric.reads}))
+    sites = _after(model.module, task, batch["tokens"], hidden, wanted) | neurons
+    return _read(later, given | sites, sites, kept, readings)
+
+
+def _read(
+    metrics: Sequence[Metric], given: Mapping[str, Any], sites: Mapping[str, Any], kept: set[str], readings: Readings
+) -> dict[str, Tensor]:
+    """Call the metrics of one batch; return the sites to keep."""
+    for metric in metrics:
+        readings[metric.name, None].append(metric.function(**{name: given[name] for name in metric.reads}))
     return {site: sites[site] for site in kept}
+
+
+@contextmanager
+def _listening_to_neurons(model: SeriesModel, task: Task, wanted: bool) -> Iterator[dict[str, Tensor]]:
+    """Fills in `mlp_post` while the model runs, where it is wanted."""
+    heard: dict[str, Tensor] = {}
+    if not wanted:
+        yield heard
+        return
+
+    def hear(_: nn.Module, __: object, neurons: Tensor) -> None:
+        heard["mlp_post"] = neurons if task.read_positions is None else neurons[:, list(task.read_positions)]
+
+    hook = neurons_of_last_layer(model.module).register_forward_hook(hear)
+    try:
+        yield heard
+    finally:
+        hook.remove()
 
 
 class _Enough(Exception):
@@ -219,6 +257,8 @@ def check_model(model: SeriesModel, *, tolerance: float = 1e-4) -> None:
     rebuilt from the last residual stream with the model's own.
     """
     module, d_vocab = model.module, int(model.config.vocab_size)
+    if module.get_output_embeddings() is None:
+        return  # a model that reads numbers is called as it is: there is no short way to check
     length = min(24, int(model.config.max_position_embeddings))
     tokens = (torch.arange(2 * length, device=model.device).view(2, length) * 7919 + 13) % d_vocab
     patterns: dict[int, Tensor] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
@@ -13,16 +14,22 @@ from dynamics.tasks import Task
 from metrics.contract import Metric
 
 
-def to_frame(metric: Metric, layer: int | None, values: Tensor, task: Task | None) -> pl.DataFrame:
+def to_frame(
+    metric: Metric, layer: int | None, values: Tensor | Mapping[str, Tensor], task: Task | None
+) -> pl.DataFrame:
     """The rows of one answer, with the columns `metric version layer head index label value stderr n`.
 
     `values` is [n_examples ...axes] for a metric with a value per example, else [...axes]; the layer of a metric that
-    is called once a layer comes apart. Raises `ValueError` when the shape is not what the metric declares.
+    is called once a layer comes apart. A mapping brings its own labels. Raises `ValueError` when the shape is not
+    what the metric declares.
     """
-    axes = metric.axes[1:] if layer is not None else metric.axes
+    axes, labels = metric.axes[1:] if layer is not None else metric.axes, metric.labels
+    if isinstance(values, Mapping):
+        labels = tuple(values)
+        values = torch.stack(list(values.values())) if values else torch.empty(0)
     mean, stderr, n = _over_examples(metric, values, task)
-    if mean.ndim != len(axes) or ("label" in axes and mean.shape[axes.index("label")] != len(metric.labels)):
-        msg = f"metric {metric.name!r} declares axes {axes} with labels {metric.labels}, but returned shape " \
+    if mean.ndim != len(axes) or ("label" in axes and mean.shape[axes.index("label")] != len(labels)):
+        msg = f"metric {metric.name!r} declares axes {axes} with labels {labels}, but returned shape " \
               f"{list(values.shape)}"  # fmt: skip
         raise ValueError(msg)
     places = dict(zip(axes, (axis.ravel() for axis in np.indices(mean.shape)), strict=True))
@@ -31,7 +38,7 @@ def to_frame(metric: Metric, layer: int | None, values: Tensor, task: Task | Non
         "value": mean.flatten().numpy(),
         "stderr": stderr.flatten().numpy() if stderr is not None else [None] * count,
     }, schema={"value": pl.Float64, "stderr": pl.Float64}, nan_to_null=True)  # fmt: skip
-    label = np.array(metric.labels)[places["label"]].tolist() if "label" in places else None
+    label = np.array(labels)[places["label"]].tolist() if "label" in places else None
     return frame.with_columns(
         metric=pl.lit(metric.name),
         version=pl.lit(metric.version),

@@ -29,6 +29,7 @@ from dynamics.forward import check_model, check_reads, measure_task, measure_wei
 from dynamics.model import SeriesModel
 from dynamics.prefetch import Opened, ahead, open_checkpoint, published_sha
 from dynamics.readings import to_frame
+from dynamics.references import References, open_reference, read_references
 from dynamics.run import Run
 from dynamics.sources import Series
 from dynamics.store import Store, to_json
@@ -107,6 +108,7 @@ class _Sweep:
 
     def __init__(self, series: Series, metrics: list[Metric], settings: Settings, store: Store) -> None:
         self.series, self.metrics, self.settings, self.store = series, metrics, settings, store
+        self.references = References()
         self.run_id = uuid.uuid4().hex[:12]
         self.done = 0
 
@@ -131,15 +133,10 @@ class _Sweep:
         self.store.write(runs=[self._run_row(started) | {"finished": finished}])
 
     def _anchor(self) -> Opened | None:
-        """The checkpoint that the model is built from: the last one if a metric refers to it, else the first good."""
-        if any("final" in metric.references for metric in self.metrics):
-            last = self.series.checkpoints[-1]
-            try:
-                return open_checkpoint(self.series, last)
-            except CheckpointError as error:
-                names = ", ".join(metric.name for metric in self.metrics if "final" in metric.references)
-                msg = f"the last checkpoint, {last}, cannot be read, and {names} refer to it: {error}"
-                raise CheckpointError(msg) from error
+        """The checkpoint that the model is built from: one that a metric refers to, else the first good."""
+        reference = open_reference(self.series, self.metrics)
+        if reference is not None:
+            return reference
         for checkpoint in self.series.checkpoints:
             try:
                 return open_checkpoint(self.series, checkpoint)
@@ -148,14 +145,12 @@ class _Sweep:
         return None
 
     def _plan(self, anchor: Opened, started: datetime) -> None:
-        """Build the tasks, take the sites of the last checkpoint, and write down what this run is about to do."""
+        """Build the tasks, take the sites of reference checkpoints, and write down what this run is about to do."""
         check_model(self.model)
         subject = _subject(self.model, anchor.files)
         names = sorted({metric.task for metric in self.metrics if metric.task})
         self.tasks = {name: build_task(name, self.settings.tasks.get(name, {}), subject) for name in names}
-        final = {name for metric in self.metrics for name in metric.sites("_final")}
-        self.references = {f"{name}_final": _copy(self.model.site(name)) for name in final}
-        self.final_sha = anchor.weights.sha
+        self.references = read_references(self.model, self.series, self.metrics, anchor)
         asked = {metric.name: self._task_hash(metric) for metric in self.metrics}
         self.store.write(
             series=[{"series": self.series.name, "source": self.series.source, "seed": self.series.seed}
@@ -231,8 +226,8 @@ class _Sweep:
         for name, group in by_task.items():
             task = self.tasks[name] if name else None
             answers = (
-                measure_task(self.model, task, group, self.references)
-                if task else measure_weights(self.model, group, self.references)
+                measure_task(self.model, task, group, self.references.sites)
+                if task else measure_weights(self.model, group, self.references.sites)
             )  # fmt: skip
             frames += [to_frame(METRICS[m], layer, values, task) for (m, layer), values in answers.items()]
         checkpoint = opened.checkpoint
@@ -244,9 +239,7 @@ class _Sweep:
         )  # fmt: skip
 
     def _task_hash(self, metric: Metric) -> str:
-        """The inputs' hash; a checkpoint that the metric refers to is one of its inputs."""
-        own = self.tasks[metric.task].hash if metric.task else ""
-        return f"{own[:24]}+{self.final_sha[:24]}" if "final" in metric.references else own
+        return self.references.task_hash(metric, self.tasks[metric.task].hash if metric.task else "")
 
     def _key(self, checkpoint: Checkpoint, sha: str | None, metric: Metric) -> tuple[Any, ...]:
         return (checkpoint.stage, checkpoint.step, metric.name, sha, self._task_hash(metric), metric.version)
@@ -282,11 +275,6 @@ def _subject(model: SeriesModel, files: Files) -> Subject:
     if bos is None and files.config is not None:
         bos = read_json(files.config).get("eos_token_id")
     return Subject(sizes["d_vocab"], sizes["n_ctx"], bos if isinstance(bos, int) else None, files.tokenizer)
-
-
-def _copy(site: Any) -> Any:
-    """A site that outlives the next swap of weights."""
-    return {k: v.clone() for k, v in site.items()} if isinstance(site, dict) else site.clone()
 
 
 @contextmanager

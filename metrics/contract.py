@@ -4,7 +4,7 @@
     def loss(token_loss): ...
 
 The names that a metric may read are the sites below, the fields of its task (`tokens`, `period`, ...), and any site
-with the suffix `_final` (the same site at the last checkpoint of the series) or `_previous` (at the one before).
+with the suffix `_final` (the same site at the last checkpoint of the series) or `_first` (at its first).
 """
 
 from __future__ import annotations
@@ -24,15 +24,23 @@ ACTIVATION_SITES = {
     "token_correct": "[batch pos], 1 where the token is the one predicted as likeliest, else 0; placed as token_loss",
     "loss_at": "callable: token positions -> their losses [batch n]; nothing else is unembedded",
     "logits": "[batch pos d_vocab], at the positions that the task reads",
+    "mlp_post": "[batch pos d_mlp], the last layer's neurons after their activation, at the positions the task reads",
+    "outputs": "[example output], the answer of a model that reads numbers and not tokens",
 }
 WEIGHT_SITES = {
     "weights": "every parameter by name",
+    "spectra": "the singular values of every weight matrix by name, largest first, float64",
     "W_E": "[d_vocab d_model], the token embedding",
+    "W_pos": "[n_ctx d_model], the learned positions",
     "W_U": "[d_model d_vocab], the unembedding",
+    "W_Q": "[n_layers n_heads d_model d_head], from the residual stream to the queries",
+    "W_K": "[n_layers n_heads d_model d_head], from the residual stream to the keys",
+    "W_in": "[n_layers d_model d_mlp], the input matrices of the MLPs",
     "W_out": "[n_layers d_mlp d_model], the output matrices of the MLPs",
+    "W": "[d_hidden n_features], the toy autoencoder's weights; column i is the direction of feature i",
 }
 SITES = ACTIVATION_SITES | WEIGHT_SITES
-SUFFIXES = ("_final", "_previous")
+SUFFIXES = ("_final", "_first")
 AXES = ("layer", "head", "index", "label")
 
 
@@ -66,7 +74,7 @@ class Metric:
 
     @property
     def references(self) -> frozenset[str]:
-        """Which other checkpoints it reads: any of "final" and "previous"."""
+        """Which other checkpoints it reads: any of "final" and "first"."""
         return frozenset(s[1:] for name in self.reads for s in SUFFIXES if name.endswith(s))
 
     def sites(self, suffix: str = "") -> frozenset[str]:
@@ -102,7 +110,8 @@ def metric(
     """Register a function as the metric of its name; the function itself stays callable as it is.
 
     `source` is the paper and section; `undefined` says when the value is NaN; `labels` names the entries of a
-    "label" axis and `first_index` the first entry of an "index" axis. A changed definition raises `version`.
+    "label" axis, and without it the function returns a mapping from label to value; `first_index` is the first entry
+    of an "index" axis. A changed definition raises `version`.
     """
 
     def register(function: Function) -> Function:
@@ -128,8 +137,9 @@ def _check(candidate: Metric) -> None:
     if unknown := set(candidate.axes) - set(AXES):
         msg = f"metric {candidate.name!r} has axes {sorted(unknown)}; the store has {', '.join(AXES)}"
         raise ValueError(msg)
-    if ("label" in candidate.axes) != bool(candidate.labels):
-        msg = f"metric {candidate.name!r}: a 'label' axis and `labels` go together; labels are {candidate.labels}"
+    if candidate.labels and "label" not in candidate.axes:
+        msg = f"metric {candidate.name!r} has labels {candidate.labels} but no 'label' axis; its axes are " \
+              f"{candidate.axes}"  # fmt: skip
         raise ValueError(msg)
     if "attention" in candidate.reads and not (candidate.per_example and candidate.axes[:1] == ("layer",)):
         msg = f"metric {candidate.name!r} reads attention, which comes layer by layer and batch by batch: " \

@@ -102,8 +102,8 @@ def test_an_axis_that_the_store_has_not() -> None:
 
     with pytest.raises(ValueError, match=r"axes \['neuron'\]; the store has layer, head, index, label"):
         register(odd, axes=("neuron",))
-    with pytest.raises(ValueError, match="a 'label' axis and `labels` go together"):
-        register(odd, axes=("label",))
+    with pytest.raises(ValueError, match=r"has labels \('all',\) but no 'label' axis; its axes are \(\)"):
+        register(odd, labels=("all",))
 
 
 def test_attention_comes_by_layer_and_by_example() -> None:

@@ -46,6 +46,13 @@ def test_exact_values_with_labels_and_an_index_that_starts_at_one() -> None:
     ]  # fmt: skip
 
 
+def test_a_mapping_brings_its_own_labels() -> None:
+    values = {"W_E": torch.tensor(1.0), "W_U": torch.tensor(math.nan)}
+    frame = to_frame(metric("label", per_example=False, task=None), None, values, None)
+    assert frame.select("label", "value").rows() == [("W_E", 1.0), ("W_U", None)]
+    assert not len(to_frame(metric("label", per_example=False, task=None), None, {}, None))
+
+
 def test_half_precision_is_averaged_in_double() -> None:
     """1024 times 0.1 in bfloat16 would sum to far from 102.4."""
     values = torch.full((1024,), 0.1, dtype=torch.bfloat16)
