@@ -13,10 +13,15 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from conftest import tiny_model
-from dynamics.architectures import names_progress_measures, names_transformer_lens, recognise
-from dynamics.architectures.small_transformer import SmallTransformer
+from dynamics.architectures import (
+    names_progress_measures,
+    names_transformer_lens,
+    neurons_of_last_layer,
+    recognise,
+)
+from dynamics.architectures.small_transformer import SmallTransformer, SmallTransformerConfig
 from dynamics.checkpoint import Files, Weights, open_weights
-from dynamics.errors import CheckpointError
+from dynamics.errors import CheckpointError, UsageError
 from dynamics.model import SeriesModel
 from dynamics.training import save
 
@@ -135,3 +140,25 @@ def test_the_published_network_is_read_as_published(reference_data: Callable[[st
     model = SeriesModel(open_weights(Files((path,))))
     assert model.sizes()["n_params"] == sum(t.numel() for name, t in theirs.items() if not name.endswith("mask"))
     torch.testing.assert_close(model.module(tokens).logits, x @ theirs["unembed.W_U"], atol=1e-4, rtol=1e-4)
+
+
+def test_the_neurons_are_heard_at_the_positions_that_the_task_reads() -> None:
+    config = SmallTransformerConfig(d_vocab=6, n_ctx=3, d_model=8, n_heads=2, d_head=4, n_layers=2, d_mlp=5,
+                                    layer_norm=False)  # fmt: skip
+    torch.manual_seed(0)
+    module = SmallTransformer(config).eval()
+    heard = []
+    neurons_of_last_layer(module).register_forward_hook(lambda _, __, out: heard.append(out))
+    tokens = torch.tensor([[0, 3, 5]])
+    block, residual = module.blocks[1], []
+    block.register_forward_pre_hook(lambda _, args: residual.append(args[0]))
+    with torch.no_grad():
+        module(input_ids=tokens)
+        after = residual[0] + block.attn(residual[0], None, False)[0]
+        by_hand = torch.relu(after @ block.mlp.W_in + block.mlp.b_in)
+    torch.testing.assert_close(heard[0], by_hand)
+
+
+def test_a_model_without_neurons_says_so() -> None:
+    with pytest.raises(UsageError, match="site 'mlp_post' is not mapped .* or it has no MLP; it is for small_transf"):
+        neurons_of_last_layer(SmallTransformer(SmallTransformerConfig(d_mlp=0)))

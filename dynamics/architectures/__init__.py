@@ -1,8 +1,9 @@
 """Where each model family keeps what metrics read. One file per family.
 
 A family file has `FAMILY`, the `model_type` of its configuration, and `SITES`: for each weight site a function from
-the module's parameters by name to the tensor in TransformerLens orientation. A file of tensor names (`names_*.py`)
-has `matches`, `config` and `convert` for checkpoints that come without a configuration.
+the module's parameters by name to the tensor in TransformerLens orientation. `NEURONS`, where it is there, is the
+name of the module, `{}` for the layer, whose output is the neurons after their activation. A file of tensor names
+(`names_*.py`) has `matches`, `config` and `convert` for checkpoints that come without a configuration.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
-from torch import Tensor
-from transformers import AutoConfig, PretrainedConfig
+from torch import Tensor, nn
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from dynamics.checkpoint import Weights
 from dynamics.errors import CheckpointError, UsageError
 
+Named = TypeVar("Named", Tensor, nn.Module)
 Convert = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 
@@ -57,14 +59,25 @@ def weight_site(family: str, site: str, parameters: Mapping[str, Tensor]) -> Ten
     return sites[site](parameters)
 
 
+def neurons_of_last_layer(module: PreTrainedModel) -> nn.Module:
+    """The module whose output is the neurons of the last layer's MLP, after the activation function."""
+    family = module.config.model_type
+    able = {file.FAMILY: file.NEURONS for file in _modules("") if hasattr(file, "NEURONS")}
+    found = numbered(dict(module.named_modules()), able[family]) if family in able else []
+    if not found:
+        msg = f"site 'mlp_post' is not mapped for model family {family!r} or it has no MLP; it is for {', '.join(able)}"
+        raise UsageError(msg)
+    return found[-1]
+
+
 @cache
 def families() -> dict[str, dict[str, Any]]:
     """The weight sites of every family that has a file here."""
     return {module.FAMILY: module.SITES for module in _modules("") if hasattr(module, "FAMILY")}
 
 
-def numbered(parameters: Mapping[str, Tensor], pattern: str) -> list[Tensor]:
-    """The parameters whose name is the pattern with a layer's number in place of `{}`, in layer order."""
+def numbered(parameters: Mapping[str, Named], pattern: str) -> list[Named]:
+    """The parameters, or modules, whose name is the pattern with a layer's number in place of `{}`, in layer order."""
     found = []
     while (name := pattern.format(len(found))) in parameters:
         found.append(parameters[name])

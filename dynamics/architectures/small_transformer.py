@@ -16,9 +16,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 from transformers.modeling_outputs import CausalLMOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from dynamics.architectures import numbered
+
 FAMILY = "small_transformer"
 
-ACTIVATIONS = {"relu": torch.relu, "gelu": nn.functional.gelu}
+ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
 
 
 class SmallTransformerConfig(PretrainedConfig):
@@ -123,7 +125,7 @@ class MLP(nn.Module):
 
     def __init__(self, config: SmallTransformerConfig) -> None:
         super().__init__()
-        self.activation = ACTIVATIONS[config.activation]
+        self.activation = ACTIVATIONS[config.activation]()
         self.W_in = _normal(config.d_model, config.d_mlp, fan_in=config.d_model)
         self.W_out = _normal(config.d_mlp, config.d_model, fan_in=config.d_mlp)
         self.b_in = nn.Parameter(torch.zeros(config.d_mlp)) if config.mlp_bias else None
@@ -217,8 +219,13 @@ class SmallTransformer(PreTrainedModel):
 AutoConfig.register(FAMILY, SmallTransformerConfig)
 AutoModelForCausalLM.register(SmallTransformerConfig, SmallTransformer)
 
+NEURONS = "blocks.{}.mlp.activation"
 SITES = {
     "W_E": lambda p: p["embed.W_E"],
+    "W_pos": lambda p: p["pos_embed.W_pos"],
+    "W_Q": lambda p: torch.stack(numbered(p, "blocks.{}.attn.W_Q")),
+    "W_K": lambda p: torch.stack(numbered(p, "blocks.{}.attn.W_K")),
     "W_U": lambda p: p["unembed.W_U"],
-    "W_out": lambda p: torch.stack([p[name] for name in p if name.endswith(".mlp.W_out")]),
+    "W_in": lambda p: torch.stack(numbered(p, "blocks.{}.mlp.W_in")),
+    "W_out": lambda p: torch.stack(numbered(p, "blocks.{}.mlp.W_out")),
 }

@@ -44,7 +44,8 @@ class Subject:
 class Task:
     """A fixed, seeded, hashed batch of inputs.
 
-    `fields` holds `tokens` [batch pos] and whatever else metrics read; tensors whose first dimension is the batch are
+    `fields` holds `tokens` [batch pos], or for models that read numbers `inputs` [example input], and whatever else
+    metrics read; tensors whose first dimension is the batch are
     cut along with it. `exhaustive` says that the examples are all there are, so that their mean has no sampling
     error. `read_positions` are the positions whose logits metrics read; None for every one.
     """
@@ -63,9 +64,14 @@ class Task:
         return self.fields["tokens"]
 
     @property
+    def examples(self) -> Tensor:
+        """What the model is given: tokens, or the inputs of a model that reads numbers."""
+        return self.fields["inputs" if "inputs" in self.fields else "tokens"]
+
+    @property
     def n_examples(self) -> int:
-        """How many sequences."""
-        return self.tokens.shape[0]
+        """How many sequences, or rows of inputs."""
+        return self.examples.shape[0]
 
     @cached_property
     def hash(self) -> str:
@@ -83,7 +89,7 @@ class Task:
 
     def batches(self, device: torch.device) -> Iterator[dict[str, Any]]:
         """The fields, a few examples at a time, on the device."""
-        size = self.batch_size or max(1, TOKENS_PER_BATCH // self.tokens.shape[1])
+        size = self.batch_size or max(1, TOKENS_PER_BATCH // self.examples.shape[1])
         for start in range(0, self.n_examples, size):
             rows = slice(start, start + size)
             yield {name: self._on(device, value, rows) for name, value in self.fields.items()}
