@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,17 +53,36 @@ class Files:
     config: Path | None = None
     tokenizer: Path | None = None
     digests: Mapping[Path, str] = field(default_factory=dict, compare=False)
+    opened: Callable[[], Weights] | None = field(default=None, compare=False)  # for files that hold many steps
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The opened weights of one checkpoint: tensors under the names of the file, and the hash of what was read."""
+    """The opened weights of one checkpoint: tensors under the names of the file, and the hash of what was read.
+
+    `settings` is what is known of the architecture, beside `config`, and cannot be told from the tensors.
+    """
 
     tensors: Mapping[str, Tensor]
     sha: str
     n_bytes: int
     dtype: str
     config: Mapping[str, Any] | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        tensors: Mapping[str, Tensor],
+        sha: str,
+        n_bytes: int,
+        *,
+        config: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Weights:
+        """Weights with the dtypes that their tensors have."""
+        kinds = {str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.is_floating_point()}
+        return cls(tensors, sha, n_bytes, ", ".join(sorted(kinds)), config, settings or {})
 
 
 def open_weights(files: Files) -> Weights:
@@ -72,21 +91,24 @@ def open_weights(files: Files) -> Weights:
     Raises `UnsafeCheckpoint` for files that only unpickling arbitrary objects could open, and `CheckpointError` for
     missing, truncated or foreign ones.
     """
+    if files.opened is not None:
+        return files.opened()
     if not files.weights:
         msg = "no weight file; expected *.safetensors or pytorch_model*.bin; download the checkpoint again"
         raise CheckpointError(msg)
     tensors: dict[str, Tensor] = {}
+    settings: dict[str, Any] = {}
     for path in files.weights:
-        tensors.update(_read(path))
+        tensors.update(_read(path, settings))
     if not tensors:
         msg = f"{files.weights[0]} holds no tensors; expected a state dict, name -> tensor"
         raise CheckpointError(msg)
-    return Weights(
+    return Weights.of(
         tensors,
         hash_files(files.weights, files.digests),
         sum(path.stat().st_size for path in files.weights),
-        ", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.is_floating_point()})),
-        read_json(files.config) if files.config else None,
+        config=read_json(files.config) if files.config else None,
+        settings=settings,
     )
 
 
@@ -99,6 +121,16 @@ def hash_files(paths: Sequence[Path], known: Mapping[Path, str] | None = None) -
 def hash_digests(digests: Sequence[str]) -> str:
     """The hash of a checkpoint's weights from those of its files, in order of their names."""
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and values, for weights that have no file of their own."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def hash_file(path: Path) -> str:
@@ -152,14 +184,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path, settings: dict[str, Any]) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
         except (OSError, SafetensorError) as error:
             msg = f"cannot read {path}: {error}; the file is truncated or damaged: download or save it again"
             raise CheckpointError(msg) from error
-    return _state_dict(_load_torch(path), path)
+    content = _load_torch(path)
+    if isinstance(content, Mapping) and isinstance(content.get("model_args"), Mapping):
+        settings.update(content["model_args"])  # nanoGPT's sizes
+    return _state_dict(content, path)
 
 
 def _load_torch(path: Path) -> object:

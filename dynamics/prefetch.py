@@ -49,21 +49,27 @@ def ahead(
     Asking for the next one says that the present one is done with, and lets its files go if they must.
     """
     wanted = series.checkpoints if checkpoints is None else checkpoints
+    coming: dict[Checkpoint, Future[Opened]] = {}
+
+    def fetch(position: int) -> None:
+        for checkpoint in wanted[position : position + 1]:
+            coming[checkpoint] = pool.submit(open_checkpoint, series, checkpoint)
 
     def each() -> Iterator[tuple[Checkpoint, Future[Opened]]]:
-        coming = pool.submit(open_checkpoint, series, wanted[0]) if wanted else None
+        fetch(0)
         for position, checkpoint in enumerate(wanted):
-            present, following = coming, wanted[position + 1 : position + 2]
-            assert present is not None
-            present.exception()  # waits; one checkpoint is opened at a time
-            if following:
-                coming = pool.submit(open_checkpoint, series, following[0])
-            yield checkpoint, present
+            coming[checkpoint].exception()  # waits; one checkpoint is opened at a time
+            fetch(position + 1)
+            yield checkpoint, coming[checkpoint]
+            coming.pop(checkpoint)
             series.release(checkpoint)
 
     pool = ThreadPoolExecutor(1, thread_name_prefix="fetch")
     try:
         yield each()
     finally:
-        series.close()
+        # Whatever was asked for and will not be measured makes room, and lets a fetch that waits for room end.
+        for checkpoint, future in coming.items():
+            future.add_done_callback(lambda _, checkpoint=checkpoint: series.release(checkpoint))
+            series.release(checkpoint)
         pool.shutdown(wait=False, cancel_futures=True)

@@ -40,7 +40,7 @@ def recognise(weights: Weights) -> Architecture:
         return Architecture(_from_json(dict(weights.config)))
     for names in _modules("names_"):
         if names.matches(weights.tensors):
-            return Architecture(names.config(weights.tensors), names.convert)
+            return Architecture(names.config(weights.tensors, weights.settings), names.convert)
     shown = ", ".join(list(weights.tensors)[:4])
     msg = (
         f"no architecture is known for tensors {shown}, ... without a config.json; expected the names of "

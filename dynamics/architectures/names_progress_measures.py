@@ -6,6 +6,7 @@ Column vectors, so every matrix is the transpose of TransformerLens'; `W_O` is f
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -19,9 +20,9 @@ def matches(tensors: Mapping[str, Tensor]) -> bool:
     return "embed.W_E" in tensors and "unembed.W_U" in tensors and w_o is not None and w_o.ndim == 2
 
 
-def config(tensors: Mapping[str, Tensor]) -> SmallTransformerConfig:
+def config(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> SmallTransformerConfig:
     """The paper's network: ReLU, no LayerNorm, learned positions, biases in the MLP alone, untied."""
-    return names_transformer_lens.config(convert(tensors))
+    return names_transformer_lens.config(convert(tensors), settings)
 
 
 def convert(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

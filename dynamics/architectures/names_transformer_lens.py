@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
-from dynamics.architectures.small_transformer import SmallTransformerConfig
+from dynamics.architectures.small_transformer import ACTIVATIONS, SmallTransformerConfig
+from dynamics.errors import CheckpointError
 
 # Masks and placeholders that TransformerLens saves among the parameters.
 _BUFFERS = ("attn.mask", "attn.IGNORE", "rotary_sin", "rotary_cos")
@@ -18,8 +20,12 @@ def matches(tensors: Mapping[str, Tensor]) -> bool:
     return "embed.W_E" in tensors and "unembed.W_U" in tensors and w_o is not None and w_o.ndim == 3
 
 
-def config(tensors: Mapping[str, Tensor]) -> SmallTransformerConfig:
-    """Sizes from the shapes. ReLU is assumed: names and shapes do not tell the activation."""
+def config(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> SmallTransformerConfig:
+    """Sizes from the shapes. The activation cannot be told from them: it is ReLU unless the settings name another."""
+    activation = str(settings.get("activation", "relu"))
+    if activation not in ACTIVATIONS and "blocks.0.mlp.W_in" in tensors:
+        msg = f"activation {activation!r} is not known; expected one of {', '.join(ACTIVATIONS)}"
+        raise CheckpointError(msg)
     heads, d_model, d_head = tensors["blocks.0.attn.W_Q"].shape
     w_in = tensors.get("blocks.0.mlp.W_in")
     return SmallTransformerConfig(
@@ -30,7 +36,7 @@ def config(tensors: Mapping[str, Tensor]) -> SmallTransformerConfig:
         d_model=d_model,
         d_head=d_head,
         d_mlp=0 if w_in is None else w_in.shape[1],
-        activation="relu",
+        activation=activation if activation in ACTIVATIONS else "relu",
         layer_norm="ln_final.w" in tensors,
         attention_bias="blocks.0.attn.b_Q" in tensors,
         mlp_bias="blocks.0.mlp.b_in" in tensors,

@@ -12,6 +12,7 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import Any
 
 from dynamics.checkpoint import Checkpoint, Files
 from dynamics.errors import UsageError, unknown
@@ -32,8 +33,8 @@ class Series:
     """One training history: the checkpoints of one model in order, and how to bring one to this machine.
 
     `ignored` are the names that a source saw and did not take for checkpoints; `left_out` the checkpoints that are
-    known to be defective, with the reason. `release` says that a fetched checkpoint is no longer needed, `close` that
-    none will be fetched any more. `publication` is what the source says of the weights without giving them.
+    known to be defective, with the reason. `release` says that a fetched checkpoint is no longer needed;
+    `publication` is what the source says of the weights without giving them, `logged` what training itself wrote down.
     """
 
     name: str
@@ -45,9 +46,8 @@ class Series:
     left_out: tuple[tuple[Checkpoint, str], ...] = ()
     publication: Publication | None = field(default=None, compare=False)
     release: Callable[[Checkpoint], None] = lambda _: None
-    close: Callable[[], None] = lambda: None
     notes: tuple[str, ...] = ()
-    logged: Callable[[], Sequence[Mapping[str, float]]] = lambda: ()
+    logged: Callable[[], Sequence[Mapping[str, Any]]] = lambda: ()
 
     def select(self, steps: str | Sequence[int]) -> Series:
         """The same series with only the chosen steps."""

@@ -135,7 +135,7 @@ class _Repo:
             notes += (f"tokens are counted as {self.rate[0]:,.0f} for each step, which most names agree on",)
         return Series(
             name, source, tuple(self.places), self.fetch, self.listing.ignored, self.entry.seed,
-            publication=self.publication(), release=self.release, close=self.close, notes=notes,
+            publication=self.publication(), release=self.release, notes=notes,
         )  # fmt: skip
 
     def _tokens(self, found: Found, stages: Mapping[str, Stage]) -> int | None:
@@ -208,10 +208,6 @@ class _Repo:
     def release(self, checkpoint: Checkpoint) -> None:
         if self.budget is not None:
             self.budget.release((checkpoint.stage, checkpoint.step))
-
-    def close(self) -> None:
-        if self.budget is not None:
-            self.budget.close()
 
     def _weights(self, found: Found) -> dict[str, RemoteFile]:
         tree = self.hub.tree(found.repo, found.commit)

@@ -43,7 +43,6 @@ class DiskBudget:
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
-        self._closed = False
 
     def found(self, key: Key, files: Mapping[Path, int], names: Mapping[Path, str]) -> None:
         """Take account of a checkpoint that is there from an earlier run."""
@@ -57,7 +56,7 @@ class DiskBudget:
             self.names |= names
             self.holds[key] = files
             self.in_use.add(key)
-            while self._used() > self.limit and not self._closed:
+            while self._used() > self.limit and key in self.in_use:
                 if not self._evict_one():
                     self._changed.wait(1.0)
 
@@ -70,12 +69,6 @@ class DiskBudget:
                 while self._used() > self.limit and self._evict_one():
                     pass
                 self._changed.notify_all()
-
-    def close(self) -> None:
-        """Nobody will release any more: let whoever waits go."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
 
     def _used(self) -> int:
         return sum({self.names.get(path, str(path)): size

@@ -133,7 +133,7 @@ def expand(settings: Mapping[str, Any]) -> Iterator[Entry]:
         filled = _fill({key: value for key, value in settings.items() if key != "each"}, chosen)
         filled["defects"] = [
             defect for defect in filled.get("defects", ())
-            if all(chosen.get(key) in {str(value) for value in allowed} for key, allowed in defect.get("where", {}).items())
+            if all(chosen.get(key) in allowed for key, allowed in defect.get("where", {}).items())
         ]  # fmt: skip
         if isinstance(filled.get("seed"), str):
             filled["seed"] = int(filled["seed"])
