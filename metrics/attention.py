@@ -11,6 +11,7 @@ instead of a softmax over every pair. Only `pattern` materialises all of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -78,6 +79,17 @@ class Attention:
             seen = seen & (key_pos <= torch.arange(self.n_positions, device=self.device))
         return torch.where(seen[:, None], probability, 0.0)
 
+    def to_key(self, key_pos: int) -> Float[Tensor, "batch head query_pos"]:
+        """The attention of every query to one and the same key; 0 from the queries before it."""
+        if self.exact_pattern is not None:
+            return self.exact_pattern[..., key_pos]
+        scores = torch.einsum("bhqd,bhd->bhq", self.query, self.key[:, :, key_pos]) * self.scale
+        if self.mask is not None:
+            return (_masked(scores, self.mask[..., key_pos]) - self.lse).exp()
+        sees = torch.arange(self.n_positions, device=self.device) >= key_pos
+        return torch.where(sees, (scores - self.lse).exp(), 0.0)
+
+    @cached_property
     def entropy(self) -> Float[Tensor, "batch head query_pos"]:
         """-sum p ln p over the keys of each query, in nats; the share of an attention sink is one more outcome.
 
@@ -91,6 +103,7 @@ class Attention:
         mean_score = torch.einsum("bhqd,bhqd->bhq", self.query, self._mean_over_keys(self.key)) * self.scale
         return (self.lse - mean_score).clamp(min=0)
 
+    @cached_property
     def distance(self) -> Float[Tensor, "batch head query_pos"]:
         """The mean distance from each query back to the keys that it attends to, in tokens."""
         position = torch.arange(self.n_positions, device=self.device, dtype=self.lse.dtype)

@@ -37,7 +37,7 @@ def attention_entropy(attention: Attention) -> ByHead:
     >>> attention_entropy(from_pattern(torch.tensor([[[[1.0, 0.0], [0.5, 0.5]]]])))
     tensor([[0.6931]])
     """
-    return _mean_after_the_first(attention.entropy())
+    return _mean_after_the_first(attention.entropy)
 
 
 @metric(
@@ -64,7 +64,7 @@ def attention_entropy_normalised(attention: Attention) -> ByHead:
     tensor([[1.]])
     """
     most = torch.arange(2, attention.n_positions + 1, device=attention.device).log()
-    return (attention.entropy()[..., 1:] / most).mean(-1)
+    return (attention.entropy[..., 1:] / most).mean(-1)
 
 
 @metric(
@@ -91,7 +91,7 @@ def attention_distance(attention: Attention) -> ByHead:
     >>> attention_distance(from_pattern(torch.tensor([[[[1.0, 0.0], [1.0, 0.0]]]])))
     tensor([[1.]])
     """
-    return _mean_after_the_first(attention.distance())
+    return _mean_after_the_first(attention.distance)
 
 
 @metric(
@@ -118,7 +118,7 @@ def first_token_attention(attention: Attention) -> ByHead:
     >>> first_token_attention(from_pattern(torch.tensor([[[[1.0, 0.0], [0.8, 0.2]]]])))
     tensor([[0.8000]])
     """
-    return _mean_after_the_first(_to_first(attention))
+    return _mean_after_the_first(attention.to_key(0))
 
 
 @metric(
@@ -145,7 +145,7 @@ def first_token_sink(attention: Attention) -> ByHead:
     >>> first_token_sink(from_pattern(torch.tensor([[[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]]]])))
     tensor([[1., 1.]])
     """
-    return (_to_first(attention)[..., :SINK_LENGTH].mean(-1) > SINK_THRESHOLD).float()
+    return (attention.to_key(0)[..., :SINK_LENGTH].mean(-1) > SINK_THRESHOLD).float()
 
 
 @metric(
@@ -173,11 +173,6 @@ def current_token_attention(attention: Attention) -> ByHead:
     tensor([[0.2000]])
     """
     return _mean_after_the_first(attention.at_offset(0))
-
-
-def _to_first(attention: Attention) -> Float[Tensor, "batch head query_pos"]:
-    batch = attention.lse.shape[0]
-    return attention.to(torch.zeros(batch, attention.n_positions, dtype=torch.long, device=attention.device))
 
 
 def _mean_after_the_first(by_query: Float[Tensor, "batch head query_pos"]) -> ByHead:

@@ -38,6 +38,8 @@ def test_every_reading_equals_transformers_eager_pattern(family: str) -> None:
         for offset in (0, 1, 7, LENGTH - 1):
             torch.testing.assert_close(ours.at_offset(offset), theirs.diagonal(-offset, dim1=2, dim2=3),
                                        atol=1e-5, rtol=0)  # fmt: skip
+        for key in (0, 7, LENGTH - 1):
+            torch.testing.assert_close(ours.to_key(key), theirs[..., key], atol=1e-5, rtol=0)
         gathered = theirs.gather(3, chosen.clamp(min=0)[:, None, :, None].expand(-1, 4, -1, 1)).squeeze(3)
         torch.testing.assert_close(ours.to(chosen), torch.where(chosen[:, None] >= 0, gathered, 0.0),
                                    atol=1e-5, rtol=0)  # fmt: skip

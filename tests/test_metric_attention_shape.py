@@ -100,8 +100,8 @@ def test_a_bias_by_distance_takes_the_spelt_out_way() -> None:
     bias = torch.where(distance >= 0, -2 * distance, float("-inf"))[None, None]
     site = Attention(zeros, zeros, bias.logsumexp(-1), 1.0, mask=bias)
     expected = bias.double().softmax(-1)
-    torch.testing.assert_close(site.entropy().double(), torch.special.entr(expected).sum(-1), atol=1e-5, rtol=0)
-    torch.testing.assert_close(site.distance().double(), (expected * distance.clamp(min=0)).sum(-1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(site.entropy.double(), torch.special.entr(expected).sum(-1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(site.distance.double(), (expected * distance.clamp(min=0)).sum(-1), atol=1e-5, rtol=0)
 
 
 def test_a_single_token() -> None:

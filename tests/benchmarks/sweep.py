@@ -30,10 +30,15 @@ SIZES = {
     "hidden_size": 512, "num_hidden_layers": 6, "num_attention_heads": 8, "intermediate_size": 2048,
     "vocab_size": 50304, "max_position_embeddings": 2048, "bos_token_id": 0, "eos_token_id": 0,
 }  # fmt: skip
-SCORES = ["prefix_matching", "duplicate_token_attention", "previous_token_attention"]
+SCORES = [
+    "prefix_matching", "prefix_matching_entry_mean", "induction_score", "duplicate_token_attention",
+    "previous_token_attention", "current_token_attention", "first_token_attention", "first_token_sink",
+]  # fmt: skip
+SPREAD = ["attention_entropy", "attention_entropy_normalised", "attention_distance"]
 LOSSES = ["loss", "loss_by_position", "in_context_learning_score"]
 GROUPS = {
     "attention scores and loss at every position": (SCORES + LOSSES, 1.15),
+    "the same with entropy and distance": (SCORES + SPREAD + LOSSES, 1.4),
     "attention scores and the in-context score": ([*SCORES, "in_context_learning_score"], 0.55),
 }
 
