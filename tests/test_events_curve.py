@@ -179,6 +179,18 @@ def test_an_event_near_the_end_is_tentative():
     assert not later.tentative
 
 
+def test_a_change_before_the_second_checkpoint_is_not_placed():
+    value = noisy(np.where(np.arange(len(LOG)) == 0, 1.0, 0.0), 0.001)
+    assert [e.kind for e in detect_curve(LOG, value) if e.kind != "spike"] == []
+
+
+def test_every_interval_holds_its_midpoint():
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        value = np.cumsum(rng.normal(0, 1, len(LOG))) + 8 * rise(LOG, rng.uniform(1, 4.5), 0.2)
+        assert all(e.lower <= e.midpoint <= e.upper for e in detect_curve(LOG, value))
+
+
 def test_nothing_is_written_into_the_arrays():
     step, value, error = LOG.copy(), noisy(rise(LOG, 3.5, 0.3), 0.05), np.full(len(LOG), 0.05)
     kept = value.copy()

@@ -126,6 +126,14 @@ def test_grokking_needs_the_test_set_to_follow():
     assert not ev.apply_rules(ev.detect(together), together).filter(pl.col("rule") == "grokking")["found"].any()
 
 
+def test_a_training_loss_that_fell_before_the_second_checkpoint_still_counts():
+    fitted = measured("s", "train_loss", np.where(STEPS[0] == STEPS, 1.0, 0.0), sigma=0.001)
+    frame = pl.concat([fitted, measured("s", "test_loss", 1 - rise(4.0), seed=1)])
+    read = ev.apply_rules(ev.detect(frame), frame).filter(pl.col("rule") == "grokking")
+    assert read["kind"].to_list()[:2] == ["first gap", "transition"]
+    assert read["found"].all()
+
+
 def test_a_person_can_add_a_rule_and_mistakes_are_named(tmp_path, seeds, found):
     own = tmp_path / "mine.toml"
     own.write_text('[[rule]]\nname = "mine"\n[[rule.part]]\nname = "any"\nmetric = "loss"\n')
@@ -240,7 +248,8 @@ def test_adaptive_steps_of_a_flat_history_stop_at_the_coarse_subset():
 
 
 def test_events_load_without_torch():
-    code = "import sys, dynamics.events; print([m for m in ('torch', 'transformers', 'altair', 'metrics') if m in sys.modules])"
+    heavy = ("torch", "transformers", "altair", "metrics")
+    code = f"import sys, dynamics.events; print([m for m in {heavy} if m in sys.modules])"
     root = Path(__file__).resolve().parents[1]
     said = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"

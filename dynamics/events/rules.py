@@ -12,6 +12,8 @@ import polars as pl
 
 from dynamics.events.together import lag
 
+FROM_EVENT = ("metric", "layer", "head", "kind", "direction", "midpoint", "lower", "upper")
+FIRST_GAP_SHARE = 0.8  # of the range
 WINDOW = 0.25  # decades between the midpoints of two parts that go together, where a rule does not say
 RULE_COLUMNS: dict[str, type[pl.DataType]] = {
     "series": pl.String,
@@ -45,6 +47,7 @@ class Part:
     relation: str | None  # "with", "after" or "before"
     to: str | None
     window: float
+    first_gap: bool
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def _many(value: str | list[str] | None) -> tuple[str, ...]:
 
 
 def _part(raw: dict[str, Any], rule: str, known: list[str]) -> Part:
-    allowed = {"name", "metric", "kind", "direction", "required", "with", "after", "before", "window"}
+    allowed = {"name", "metric", "kind", "direction", "required", "with", "after", "before", "window", "first_gap"}
     wrong = sorted(set(raw) - allowed)
     if wrong or "name" not in raw or "metric" not in raw:
         msg = (
@@ -76,7 +79,7 @@ def _part(raw: dict[str, Any], rule: str, known: list[str]) -> Part:
         raise ValueError(msg)
     return Part(
         raw["name"], _many(raw["metric"]), _many(raw.get("kind")), raw.get("direction"), raw.get("required", True),
-        relation, to, float(raw.get("window", WINDOW)),
+        relation, to, float(raw.get("window", WINDOW)), raw.get("first_gap", False),
     )  # fmt: skip
 
 
@@ -111,12 +114,33 @@ def _fits(part: Part, event: dict[str, Any], chosen: dict[str, dict[str, Any]]) 
     return said == ("before" if part.relation == "after" else "after")
 
 
-def _read(rule: Rule, events: list[dict[str, Any]], metrics: list[str]) -> list[dict[str, Any]]:
+def _in_first_gap(part: Part, own: pl.DataFrame) -> list[dict[str, Any]]:
+    """Curves of the part's metrics of which most of the range was passed between the first two checkpoints.
+
+    No detector can see such a change, for there is one checkpoint before it; a rule may still know it is over.
+    """
+    out = []
+    for (metric,), curve in own.drop_nulls("value").sort("step").group_by("metric", maintain_order=True):
+        value, step = curve["value"].to_list(), curve["step"].to_list()
+        if not any(fnmatchcase(str(metric), m) for m in part.metric) or len(value) < 2:
+            continue
+        change = value[1] - value[0]
+        if abs(change) >= FIRST_GAP_SHARE * (max(value) - min(value)) > 0:
+            place = {"lower": step[0], "midpoint": ((step[0] + 1) * (step[1] + 1)) ** 0.5 - 1, "upper": step[1]}
+            said = {"metric": metric, "kind": "first gap", "direction": "up" if change > 0 else "down", "p_value": 1.0}
+            out.append({**dict.fromkeys(FROM_EVENT), **said, **place})
+    return out
+
+
+def _read(rule: Rule, events: list[dict[str, Any]], own: pl.DataFrame) -> list[dict[str, Any]]:
     """Rows of one rule on one series: each part with the event that it found."""
+    metrics = own["metric"].unique().to_list()
     chosen: dict[str, dict[str, Any]] = {}
     rows = []
     for part in rule.parts:
         fitting = [e for e in events if _fits(part, e, chosen)]
+        if not fitting and part.first_gap:
+            fitting = _in_first_gap(part, own)
         measured = any(fnmatchcase(m, pattern) for m in metrics for pattern in part.metric)
         row: dict[str, Any] = {
             "rule": rule.name,
@@ -128,9 +152,7 @@ def _read(rule: Rule, events: list[dict[str, Any]], metrics: list[str]) -> list[
         if fitting:
             best = min(fitting, key=lambda e: e["p_value"])
             chosen[part.name] = best
-            row.update(
-                {k: best[k] for k in ("metric", "layer", "head", "kind", "direction", "midpoint", "lower", "upper")}
-            )
+            row.update({k: best[k] for k in FROM_EVENT})
             if part.to in chosen:
                 row["lag"] = lag(chosen[part.to], best)[0]
         rows.append(row)
@@ -143,14 +165,15 @@ def apply_rules(events: pl.DataFrame, frame: pl.DataFrame, rules: tuple[Rule, ..
 
     `events`: what `detect` returned; `frame`: the measurements, which say what was measured. `status` of a part:
     "found", "not found" or "not measured"; `lag`: decades from the part it refers to; `n_events`: how many events
-    fit (heads, for instance); `found`: every required part was found. Rules of which nothing was measured are left out.
+    fit (heads, for instance); `kind` is "first gap" for a change that was over by the second checkpoint; `found`:
+    every required part was found. Rules of which nothing was measured are left out.
     """
     rows = []
     for series in frame["series"].unique(maintain_order=True).to_list():
-        metrics = frame.filter(pl.col("series") == series)["metric"].unique().to_list()
+        curves = frame.filter(pl.col("series") == series)
         own = events.filter(pl.col("series") == series).to_dicts()
         for rule in load_rules() if rules is None else rules:
-            read = _read(rule, own, metrics)
+            read = _read(rule, own, curves)
             if any(r["status"] != "not measured" for r in read):
                 rows.extend({"series": series, **r} for r in read)
     return pl.DataFrame(rows, schema=RULE_COLUMNS)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamics.events.likelihood import Candidates, Curve, Fit, candidates_of, evaluate, gains, whiten
-from dynamics.events.shapes import BUMPS, GROUPS, Atom, Dictionary, column, columns, complete
+from dynamics.events.shapes import BUMP_FOOT, BUMPS, GROUPS, Atom, Dictionary, column, columns, complete
 
 Array = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ def _neighbours(atom: Atom, reach: float, x: Array) -> tuple[Array, Array]:
     span = max(atom.width, 0.12) * 0.5 * reach
     middle = atom.middle + span * np.linspace(-1, 1, 7)
     if atom.shape in ("hinge",):
-        return atom.middle + 0.1 * reach * np.linspace(-1, 1, 9), np.zeros(9)
+        return np.clip(atom.middle + 0.1 * reach * np.linspace(-1, 1, 9), x[1], x[-2]), np.zeros(9)
     width = np.clip(atom.width * 2.0 ** (0.6 * reach * np.linspace(-1, 1, 5)), 1e-3, None)
     if atom.is_event:
         width = np.minimum(width, WIDEST.get(atom.shape, 0.98))
@@ -83,7 +83,7 @@ def _neighbours(atom: Atom, reach: float, x: Array) -> tuple[Array, Array]:
         width = np.full(1, atom.width)
     mm, ww = (a.ravel() for a in np.meshgrid(middle, width))
     if atom.is_event:
-        ok = complete(x, mm, ww)
+        ok = complete(x, mm, ww, BUMP_FOOT if atom.shape in BUMPS else 0.45)
         if not ok.any():
             return np.array([atom.middle]), np.array([atom.width])
         mm, ww = mm[ok], ww[ok]
@@ -93,7 +93,7 @@ def _neighbours(atom: Atom, reach: float, x: Array) -> tuple[Array, Array]:
 def refine(curve: Curve, atoms: list[Atom], which: int, fit: Fit) -> Atom:
     """Move one atom to the best place and width near where it is, the others fixed."""
     atom = atoms[which]
-    if atom.shape == "spike" or atom.width <= 2e-3 and atom.shape == "logistic":
+    if atom.shape in ("spike", "edge") or atom.width <= 2e-3 and atom.shape == "logistic":
         return atom
     others = event_columns(curve, [a for k, a in enumerate(atoms) if k != which])
     shapes = BUMPS if atom.shape in BUMPS else (atom.shape,)

@@ -24,14 +24,16 @@ _GOMPERTZ_MID = 0.3665
 _GOMPERTZ_SPAN = 3.0844
 
 EVENT_SHAPES = ("logistic", "late_tail", "early_tail", "bump", "late_bump", "early_bump", "hinge", "ramp", "spike")
+BUMP_FOOT = 0.7  # of the full width at half maximum: both feet of a bump must be seen
 BUMPS = ("bump", "late_bump", "early_bump")
-GRADUAL_SHAPES = ("relaxation", "power", "wide", "bend")
+# "edge": the first or the last checkpoint alone is off; nothing beside it can say when that came about
+GRADUAL_SHAPES = ("relaxation", "power", "wide", "bend", "edge")
 GROUPS = (("logistic", "late_tail", "early_tail"), BUMPS, ("ramp",), ("hinge",), ("spike",), GRADUAL_SHAPES)
 
 
 @dataclass(frozen=True)
 class Atom:
-    """One shape at one place. `middle` and `width` are decades of x; a spike's are its first index and length."""
+    """One shape at one place, in decades of x; of a spike or an edge, its first index and its length."""
 
     shape: str
     middle: float
@@ -82,7 +84,7 @@ def columns(x: Array, shape: str, middle: Array, width: Array) -> Array:
         return 1.0 - np.exp(-np.minimum(since / 10.0**m, 700.0))
     if shape == "power":
         return 1.0 - (1.0 + since / 10.0**m) ** -w
-    if shape == "spike":
+    if shape in ("spike", "edge"):
         index = np.arange(len(x))[:, None]
         return ((index >= m) & (index < m + np.round(w))).astype(float)
     msg = f"unknown shape {shape!r}: expected one of {EVENT_SHAPES + GRADUAL_SHAPES}"
@@ -112,9 +114,11 @@ def _places(x: Array, spacing: float, support: int) -> Array:
     return np.arange(low + spacing / 2, high, spacing)
 
 
-def complete(x: Array, middle: Array, width: Array) -> NDArray[np.bool_]:
+def complete(x: Array, middle: Array, width: Array, foot: float = 0.45) -> NDArray[np.bool_]:
     """Whether a change has mostly happened inside the grid: one still going on at its end has no level after."""
-    return (middle + 0.45 * width <= x[-1]) & (middle - 0.45 * width >= x[0] - 0.15)
+    inside = (middle >= x[1]) & (middle <= x[-2])
+    early = 0.15 if foot < BUMP_FOOT else 0.0
+    return inside & (middle + foot * width <= x[-1]) & (middle - foot * width >= x[0] - early)
 
 
 def _wanted(x: Array, support: int) -> list[tuple[str, Array, Array]]:
@@ -124,7 +128,7 @@ def _wanted(x: Array, support: int) -> list[tuple[str, Array, Array]]:
     def add(shape: str, spacing: float, width: float, keep: int = support) -> None:
         middle = _places(x, spacing, keep)
         if shape in EVENT_SHAPES:
-            middle = middle[complete(x, middle, np.array(width))]
+            middle = middle[complete(x, middle, np.array(width), BUMP_FOOT if shape in BUMPS else 0.45)]
         out.append((shape, middle, np.full(len(middle), width)))
 
     # a change between two neighbouring checkpoints: its place inside the gap is not identified
@@ -147,6 +151,7 @@ def _wanted(x: Array, support: int) -> list[tuple[str, Array, Array]]:
     out.append(("relaxation", tau, np.ones(len(tau))))
     for exponent in (0.3, 0.6, 1.0):
         out.append(("power", tau[::2], np.full(len(tau[::2]), exponent)))
+    out.append(("edge", np.array([0.0, len(x) - 1.0]), np.ones(2)))
     first = np.arange(2.0, len(x) - 2)
     out.append(("spike", first, np.ones(len(first))))
     out.append(("spike", first[:-1], np.full(max(len(first) - 1, 0), 2.0)))

@@ -131,8 +131,8 @@ def other_shapes(seed: int, count: int) -> None:
         hits = total = false = fired = covered = 0
         errors: list[float] = []
         for _ in range(count):
-            step, value, error, places = _draw(rng, name)
-            found = [e for e in detect_curve(step, value, error) if e.kind != "spike"]
+            step, value, sigma, places = _draw(rng, name)
+            found = [e for e in detect_curve(step, value, sigma) if e.kind != "spike"]
             at = np.log10(np.array([e.midpoint for e in found]) + 1)
             near = [int(np.argmin(np.abs(at - p))) if len(at) else -1 for p in places]
             good = [(k, p) for k, p in zip(near, places, strict=True) if k >= 0 and abs(at[k] - p) < 0.25]
@@ -141,8 +141,9 @@ def other_shapes(seed: int, count: int) -> None:
             errors += [abs(float(at[k]) - p) for k, p in good]
             covered += sum(found[k].lower <= 10**p - 1 <= found[k].upper for k, p in good)
         if total:
-            print(f"  {name:20s} recall {hits / total:.2f}  extra {false / count:.2f}  error {np.median(errors or [np.nan]):.3f}"
-                  f"  coverage {covered / max(hits, 1):.2f}")  # fmt: skip
+            error, share = np.median(errors or [np.nan]), covered / max(hits, 1)
+            said = f"recall {hits / total:.2f}  extra {false / count:.2f}  error {error:.3f}  coverage {share:.2f}"
+            print(f"  {name:20s} {said}")
         else:
             print(f"  {name:20s} fired {fired / count:.2f}")
 
