@@ -65,7 +65,7 @@ class SeriesModel:
     def site(self, name: str) -> Any:
         """A weight site: `weights`, every parameter by name, or a matrix in TransformerLens orientation."""
         parameters = {key: parameter.detach() for key, parameter in self.module.named_parameters()}
-        return parameters if name == "weights" else weight_site(self.config.model_type, name, parameters)
+        return parameters if name == "weights" else weight_site(self.config, name, parameters)
 
     def sizes(self) -> dict[str, Any]:
         """The sizes of the model under the field's names."""

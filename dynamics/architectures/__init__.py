@@ -1,7 +1,8 @@
 """Where each model family keeps what metrics read. One file per family.
 
 A family file has `FAMILY`, the `model_type` of its configuration, and `SITES`: for each weight site a function from
-the module's parameters by name to the tensor in TransformerLens orientation. `NEURONS`, where it is there, is the
+the module's parameters by name to the tensor in TransformerLens orientation; `HEAD_SITES` are
+those for which it also takes the configuration, for the number of heads. `NEURONS`, where it is there, is the
 name of the module, `{}` for the layer, whose output is the neurons after their activation. A file of tensor names
 (`names_*.py`) has `matches`, `config` and `convert` for checkpoints that come without a configuration.
 """
@@ -49,11 +50,15 @@ def recognise(weights: Weights) -> Architecture:
     raise CheckpointError(msg)
 
 
-def weight_site(family: str, site: str, parameters: Mapping[str, Tensor]) -> Tensor:
+def weight_site(config: PretrainedConfig, site: str, parameters: Mapping[str, Tensor]) -> Tensor:
     """One weight site of a module, in TransformerLens orientation."""
+    family = config.model_type
     sites: dict[str, Callable[[Mapping[str, Tensor]], Tensor]] = families().get(family, {})
+    per_head = {file.FAMILY: file.HEAD_SITES for file in _modules("") if hasattr(file, "HEAD_SITES")}
+    if site in per_head.get(family, {}):
+        return per_head[family][site](parameters, config)
     if site not in sites:
-        able = [name for name, theirs in families().items() if site in theirs]
+        able = [name for name, theirs in families().items() if site in theirs or site in per_head.get(name, {})]
         msg = f"site {site!r} is not mapped for model family {family!r}; it is for {', '.join(able)}"
         raise UsageError(msg)
     return sites[site](parameters)
@@ -82,6 +87,16 @@ def numbered(parameters: Mapping[str, Named], pattern: str) -> list[Named]:
     while (name := pattern.format(len(found))) in parameters:
         found.append(parameters[name])
     return found
+
+
+def by_head(rows: Tensor, config: PretrainedConfig) -> Tensor:
+    """A projection [head*d_head d_model], as nn.Linear stores it, as [n_heads d_model d_head].
+
+    Where queries share keys and values, each is repeated for the queries that share it.
+    """
+    d_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads = rows.unflatten(0, (-1, d_head)).transpose(1, 2)
+    return heads.repeat_interleave(config.num_attention_heads // len(heads), 0)
 
 
 def _from_json(settings: dict[str, Any]) -> PretrainedConfig:

@@ -225,6 +225,12 @@ SITES = {
     "W_pos": lambda p: p["pos_embed.W_pos"],
     "W_Q": lambda p: torch.stack(numbered(p, "blocks.{}.attn.W_Q")),
     "W_K": lambda p: torch.stack(numbered(p, "blocks.{}.attn.W_K")),
+    "W_V": lambda p: torch.stack(numbered(p, "blocks.{}.attn.W_V")),
+    "W_O": lambda p: torch.stack(numbered(p, "blocks.{}.attn.W_O")),
+    "ln1_w": lambda p: torch.stack(
+        numbered(p, "blocks.{}.ln1.w") or [torch.ones_like(w[0, :, 0]) for w in numbered(p, "blocks.{}.attn.W_V")]
+    ),
+    "ln_final_w": lambda p: p.get("ln_final.w", torch.ones_like(p["unembed.W_U"][:, 0])),
     "W_U": lambda p: p["unembed.W_U"],
     "W_in": lambda p: torch.stack(numbered(p, "blocks.{}.mlp.W_in")),
     "W_out": lambda p: torch.stack(numbered(p, "blocks.{}.mlp.W_out")),
