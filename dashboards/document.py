@@ -22,6 +22,7 @@ from dashboards.pictures import inline_json, packed, vega_script
 from dashboards.provenance import facts, gaps, provenance
 from dashboards.sparkline import sparkline
 from dashboards.summary import summarise
+from dashboards.wording import change
 
 TEMPLATES = Path(__file__).parent / "templates"
 ARCHIVE = "measurements.parquet"
@@ -63,7 +64,7 @@ def compose(frames: Frames, title: str) -> Document:
 
 def _words(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], title: str) -> dict[str, Any]:
     summary, missing = summarise(frames), gaps(frames)
-    shown = summary.findings[:MAX_FINDINGS]
+    shown = sorted(summary.findings, key=lambda finding: not finding.large)[:MAX_FINDINGS]
     drawn = {metric for figure in figures for metric in figure.metrics}
     undrawn = [frames.title(metric) for metric in frames.names() if metric not in drawn]
     return {
@@ -71,7 +72,9 @@ def _words(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], t
         "description": theme.shorten(str(frames.recipe().get("description") or ""), 3000),
         "facts": facts(frames),
         "summary": summary,
-        "findings": [(finding, sparkline(frames, finding.strongest)) for finding in shown],
+        "findings": shown,
+        "large": [(finding, sparkline(frames, finding.strongest)) for finding in shown if finding.large],
+        "small": [(finding, sparkline(frames, finding.strongest)) for finding in shown if not finding.large],
         "hidden_findings": len(summary.findings) - len(shown),
         "many_series": len(frames.series_names()) > 1,
         "how_to_read": HOW_TO_READ.replace("95 %", theme.P95),
@@ -128,7 +131,7 @@ def _environment(*, escape: bool) -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(number=theme.number, step=theme.step, probability=theme.probability)
+    environment.filters.update(number=theme.number, step=theme.step, probability=theme.probability, change=change)
     environment.filters.update(md=escape_markdown, fenced=lambda text: str(text).replace("```", "'''"))
     return environment
 

@@ -14,6 +14,7 @@ from dashboards.theme import shorten
 from dynamics.store import SCHEMA, Store
 
 TABLES = ("series", "checkpoints", "metrics", "tasks", "measurements", "events", "runs")
+LARGE = 0.1  # of a metric's range: changes below it are told, but not in colour
 PLACE = ("layer", "head", "index", "label")
 CURVE = ("series", "metric", *PLACE)
 
@@ -23,7 +24,8 @@ class Frames:
     """The tables of a run. `measurements` holds one definition of each metric, and NULL where a checkpoint failed.
 
     `measurements` and `events` have the extra columns `place` ("L1H2", "frequency 14", or "") and `curve`, which
-    names series, metric and place at once.
+    names series, metric and place at once; `events` also `share`, its size as a share of the metric's range, and
+    `large`.
     """
 
     series: pl.DataFrame
@@ -35,10 +37,12 @@ class Frames:
     runs: pl.DataFrame
 
     def names(self, axes: str | None = None) -> list[str]:
-        """The metrics that have at least one number, those with most events first; with `axes` only those that have
-        these axes ("layer,head", or "" for one number a checkpoint)."""
+        """The metrics that have at least one number, those with most large events first.
+
+        With `axes` only those that have these axes ("layer,head", or "" for one number a checkpoint).
+        """
         measured = self.measurements.filter(pl.col("value").is_not_null())["metric"].unique().to_list()
-        events = self.events["metric"].to_list()
+        events = self.events.filter(pl.col("large"))["metric"].to_list()
         kept = [name for name in measured if axes is None or (self.about(name).get("axes") or "") == axes]
         return sorted(kept, key=lambda name: (-events.count(name), name))
 
@@ -71,7 +75,7 @@ class Frames:
         return self.checkpoints.filter(pl.col("status") == "failed")
 
     def series_names(self) -> list[str]:
-        """Every series: those with most events first, so that a control stands behind what it controls."""
+        """Every series: those with most large events first, so that a control stands behind what it controls."""
         named = {*self.series["series"].to_list(), *self.measurements["series"].unique().to_list()}
         events = self.events["series"].to_list()
         return sorted(named, key=lambda name: (-events.count(name), name))
@@ -131,7 +135,9 @@ def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
         metrics=renamed["metrics"],
         tasks=renamed["tasks"].unique("task_hash", maintain_order=True),
         measurements=_named(measurements).sort("series", "metric", *PLACE, "step"),
-        events=_named(_complete(renamed["events"])).sort("series", "metric", "midpoint"),
+        events=_sized(_named(_complete(renamed["events"])), measurements, renamed["metrics"]).sort(
+            "series", "metric", "midpoint"
+        ),
         runs=renamed["runs"],
     )
 
@@ -171,6 +177,23 @@ def _with_gaps(measurements: pl.DataFrame, checkpoints: pl.DataFrame) -> pl.Data
 def _complete(events: pl.DataFrame) -> pl.DataFrame:
     missing = [pl.lit(None, kind).alias(name) for name, kind in SCHEMA["events"].items() if name not in events.columns]
     return events.with_columns(missing)
+
+
+def _sized(events: pl.DataFrame, measurements: pl.DataFrame, metrics: pl.DataFrame) -> pl.DataFrame:
+    """How large each event is: `share` of its metric's range, and whether it is `large`.
+
+    The range is that between the metric's bounds or, without them, that of its values in this run.
+    """
+    seen = measurements.group_by("metric").agg((pl.col("value").max() - pl.col("value").min()).alias("_seen"))
+    bounds = metrics.group_by("metric").agg((pl.col("upper") - pl.col("lower")).max().alias("_bounds"))
+    size = (
+        pl.when(pl.col("kind") == "transition").then((pl.col("after") - pl.col("before")).abs())
+        .otherwise(pl.col("magnitude").abs()).fill_null(pl.col("magnitude").abs())
+    )  # fmt: skip
+    share = size / pl.coalesce("_bounds", "_seen")
+    sized = events.join(seen, on="metric", how="left").join(bounds, on="metric", how="left")
+    sized = sized.with_columns(pl.when(share.is_finite()).then(share).alias("share")).drop("_seen", "_bounds")
+    return sized.with_columns((pl.col("share") >= LARGE).fill_null(value=True).alias("large"))
 
 
 def _named(frame: pl.DataFrame) -> pl.DataFrame:

@@ -19,12 +19,13 @@ FORMATS = {"series": "", "measure": "", "place": "", "step": ",.0f", "value": ".
 
 
 def clusters(events: pl.DataFrame) -> pl.DataFrame:
-    """Events whose midpoint intervals overlap, as one band each: `first..last` of the change, `lower..upper` of its
-    middle, and how many curves take part.
+    """Large events whose midpoint intervals overlap, as one band each.
+
+    A band has `first..last` of the change, `lower..upper` of its middle, and how many curves take part.
     """
     bands: list[dict[str, Any]] = []
     rows = events.filter(pl.col("lower").is_not_null() & pl.col("upper").is_not_null()).sort("series", "lower")
-    for row in rows.iter_rows(named=True):
+    for row in rows.filter(pl.col("large")).iter_rows(named=True):
         first = row["lower"] if row["onset"] is None else row["onset"]
         last = row["upper"] if row["completion"] is None else row["completion"]
         band = bands[-1] if bands and bands[-1]["series"] == row["series"] else None
@@ -121,7 +122,7 @@ def line_names(frame: pl.DataFrame, names: list[str], scale: alt.Scale) -> list[
     log = scale.to_dict()["type"] == "log"
     low, high = (math.log(end) if log else end for end in scale.to_dict()["domain"])
     values = [math.log(value) if log else value for value in ends["value"].to_list()]
-    places = theme.spread(values, (high - low) * LINE / theme.HEIGHT, high)
+    places = theme.spread(values, (high - low) * LINE / theme.HEIGHT, (low, high))
     ends = ends.with_columns(pl.Series("at", [math.exp(place) if log else place for place in places], pl.Float64))
     text = alt.Chart(thin(ends, ("place", "at", "curve"))).mark_text(align="left", dx=6, fontSize=11, fontWeight=600)
     colour = alt.Color("place:N", scale=alt.Scale(domain=names), legend=None)

@@ -14,18 +14,13 @@ import polars as pl
 
 from dashboards.frames import Frames
 from dashboards.order import order
-from dashboards.theme import P95, interval, number, probability, shorten, step
+from dashboards.theme import interval, number, step
+from dashboards.wording import count, detail, doubt, join, lower, verb
 
 MAX_PLACES = 6
-_PEOPLE = ("Bayes", "Fisher", "Fourier", "Frobenius", "Gini", "Hessian", "Jaccard", "Pearson", "Shannon", "Spearman")
+MAX_NAMED = 4  # changes in a headline
+MORE = "more finding"
 ONE_JUMP = 0.8  # of a curve's range within one gap between checkpoints
-_VERBS = {
-    ("transition", "up"): "rose", ("transition", "down"): "fell",
-    ("bump", "up"): "rose and came back", ("bump", "down"): "dipped and came back",
-    ("plateau", "up"): "rose to a plateau", ("plateau", "down"): "fell to a plateau",
-    ("kink", "up"): "bent upwards", ("kink", "down"): "bent downwards",
-    ("spike", "up"): "spiked upwards", ("spike", "down"): "spiked downwards",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,8 +30,10 @@ class Finding:
     series: str
     metric: str
     claim: str  # "Prefix matching rose in 3 of 8 heads: L1H0, L1H2 and L1H3"
+    short: str  # "prefix matching rose in 3 of 8 heads"
     detail: str  # when, from what to what, how sure
     doubt: str  # why it may be less than it seems, or ""
+    large: bool
     strongest: dict[str, Any]  # the event row that the detail is about
 
 
@@ -68,7 +65,7 @@ def _groups(events: pl.DataFrame) -> list[pl.DataFrame]:
     """Events that one sentence can tell, earliest first; curves whose intervals do not overlap are told apart."""
     kept = events.filter(pl.col("midpoint").is_not_null())
     groups: list[pl.DataFrame] = []
-    for part in kept.partition_by("series", "metric", "kind", "direction", maintain_order=True):
+    for part in kept.partition_by("series", "metric", "kind", "direction", "large", maintain_order=True):
         ordered = part.sort("lower", "midpoint")
         reach = ordered["upper"].fill_null(strategy="forward").cum_max().shift(1)
         apart = (ordered["lower"] > reach).fill_null(value=False).cum_sum().alias("_part")
@@ -76,29 +73,19 @@ def _groups(events: pl.DataFrame) -> list[pl.DataFrame]:
     return sorted(groups, key=lambda group: (str(group["series"][0]), float(group["midpoint"].min() or 0)))  # pyright: ignore[reportArgumentType]
 
 
-def _by_size(group: pl.DataFrame) -> pl.DataFrame:
-    size = (pl.col("after") - pl.col("before")).abs().fill_null(pl.col("magnitude").abs())
-    return group.sort(size, descending=True, nulls_last=True)
-
-
 def _finding(frames: Frames, group: pl.DataFrame) -> Finding:
-    event = _by_size(group).row(0, named=True)
-    verb = _VERBS.get((event["kind"], event["direction"]), f"changed ({event['kind']})")
-    places = group["place"].unique(maintain_order=True).to_list()
+    by_size = group.sort("share", descending=True, nulls_last=True)
+    event, places = by_size.row(0, named=True), group["place"].unique(maintain_order=True).to_list()
     if len(places) > MAX_PLACES:
-        places = _by_size(group)["place"].unique(maintain_order=True).to_list()
-    where = _where(frames, event, places)
-    name = f"{event['place']}: from " if len(places) > 1 else "From "
-    lead = f"Largest in {name}" if len(places) > 1 else name
-    detail = (
-        f"{lead}{number(event['before'])} to {number(event['after'])}, half-way at step {step(event['midpoint'])} "
-        f"({P95} interval {interval(event['lower'], event['upper'])}), from onset at {step(event['onset'])} to "
-        f"completion at {step(event['completion'])}; {_sureness(event)}."
-    )
+        places = by_size["place"].unique(maintain_order=True).to_list()
+    did = f"{frames.title(event['metric'])} {verb(event)}"
+    short = f"{lower(did)}{_where(frames, event, places, listed=False)}"
+    claim = f"{did}{_where(frames, event, places)}"
+    said = detail(event)
+    said = f"Largest in {event['place']}: {said}." if len(places) > 1 else f"{said[:1].upper()}{said[1:]}."
     if group.height > 1:
-        detail += f" All {group.height} midpoints lie between steps {interval(*_ends(group))}."
-    return Finding(event["series"], event["metric"], f"{frames.title(event['metric'])} {verb}{where}", detail,
-                   _doubt(group), event)  # fmt: skip
+        said += f" All {group.height} midpoints lie between steps {interval(*_ends(group))}."
+    return Finding(event["series"], event["metric"], claim, short, said, doubt(group), bool(event["large"]), event)
 
 
 def _ends(group: pl.DataFrame) -> tuple[float, float]:
@@ -106,56 +93,50 @@ def _ends(group: pl.DataFrame) -> tuple[float, float]:
     return float(low or 0), float(high or 0)  # pyright: ignore[reportArgumentType]
 
 
-def _where(frames: Frames, event: dict[str, Any], places: list[str]) -> str:
+def _where(frames: Frames, event: dict[str, Any], places: list[str], *, listed: bool = True) -> str:
     if places == [""]:
         return ""
-    rows = frames.curves(event["metric"]).filter(pl.col("series") == event["series"])
-    total = rows["place"].n_unique()
-    kind = "heads" if event["head"] is not None else "layers" if event["layer"] is not None else "curves"
-    if total == 1:
+    total = frames.curves(event["metric"]).filter(pl.col("series") == event["series"])["place"].n_unique()
+    if total == 1 or (len(places) == 1 and not listed):
         return f" in {places[0]}"
-    lead = "" if len(places) <= MAX_PLACES else "the largest in "
-    return f" in {len(places):,} of {total:,} {kind}: {lead}{_join(places[:MAX_PLACES])}"
-
-
-def _sureness(event: dict[str, Any]) -> str:
-    if event["q_value"] is not None:
-        return f"q\u00a0{probability(event['q_value'])} (p\u00a0{probability(event['p_value'])})"
-    return f"p\u00a0{probability(event['p_value'])}"
-
-
-def _doubt(group: pl.DataFrame) -> str:
-    doubts = []
-    if "tentative" in group.columns and group["tentative"].fill_null(value=False).all():
-        doubts.append("tentative: too little was measured after it to see it settle")
-    if "resolved" in group.columns and not group["resolved"].fill_null(value=True).any():
-        doubts.append("the whole change fits between two checkpoints, so it may have been quicker")
-    notes = [shorten(note, 300) for note in group["note"].drop_nulls().unique(maintain_order=True).to_list() if note]
-    return "; ".join([*doubts, *notes[:2]])
+    kind = "heads" if event["head"] is not None else "layers" if event["layer"] is not None else "curves"
+    counted = f" in {len(places):,} of {total:,} {kind}"
+    if not listed:
+        return counted
+    return f"{counted}: {'' if len(places) <= MAX_PLACES else 'the largest in '}{join(places[:MAX_PLACES])}"
 
 
 def _headlines(frames: Frames, findings: list[Finding]) -> list[Remark]:
     lines = []
     for series in frames.series_names():
-        found = [finding for finding in findings if finding.series == series]
         rows = frames.measurements.filter((pl.col("series") == series) & pl.col("value").is_not_null())
-        steps, looked = rows["step"].n_unique(), rows["curve"].n_unique()
-        where = f"{_count(looked, 'curve')} over {_count(steps, 'checkpoint')}"
-        if not found:
-            lines.append(Remark(series, f"nothing emerged. No change was detected in {where}."))
-            continue
-        changed = frames.events.filter(pl.col("series") == series)["curve"].n_unique()
-        metrics = list(dict.fromkeys(finding.metric for finding in found))
-        named = _join([_lower(frames.title(metric)) for metric in metrics[:4]] + (["more"] if len(metrics) > 4 else []))
-        lines.append(Remark(series, f"{changed} of {where} changed abruptly, in {named}."))
+        looked = f"{count(rows['curve'].n_unique(), 'curve')} over {count(rows['step'].n_unique(), 'checkpoint')}"
+        found = [finding for finding in findings if finding.series == series]
+        if found:
+            lines.append(Remark(series, f"{_largest(frames, found)} Looked at: {looked}."))
+        else:
+            lines.append(Remark(series, f"nothing emerged. No change was detected in {looked}."))
     return lines
 
 
+def _largest(frames: Frames, found: list[Finding]) -> str:
+    """The largest changes of a series in the order of time, and how many more there are."""
+    large = [finding for finding in found if finding.large] or found
+    named = sorted(large, key=lambda finding: -(finding.strongest["share"] or 0))[:MAX_NAMED]
+    parts = [
+        f"{finding.short} around step {step(finding.strongest['midpoint'])}"
+        for finding in sorted(named, key=lambda finding: finding.strongest["midpoint"])
+    ]
+    more = len(found) - len(named)
+    return f"{join(parts)}.{f' {count(more, MORE)} below.' if more else ''}"
+
+
 def _orders(frames: Frames, findings: list[Finding]) -> list[Remark]:
-    """What came first, one sentence a series, from the strongest event of each finding."""
+    """What came first, one sentence a series, from the largest event of each large finding."""
     lines: list[Remark] = []
     for series in frames.series_names():
-        found = [finding.strongest for finding in findings if finding.series == series]
+        own = [finding for finding in findings if finding.series == series]
+        found = [finding.strongest for finding in own if finding.large] or [finding.strongest for finding in own]
         tiers = order([event for event in found if None not in (event["lower"], event["upper"])], frames.steps(series))
         named = [_tier(frames, tier) for tier in tiers]
         if len(named) > 1:
@@ -167,7 +148,7 @@ def _orders(frames: Frames, findings: list[Finding]) -> list[Remark]:
 
 def _tier(frames: Frames, tier: list[dict[str, Any]]) -> str:
     ends = interval(min(event["lower"] for event in tier), max(event["upper"] for event in tier))
-    named = _join([_label(frames, event) for event in tier[:MAX_PLACES]] + ["others"] * (len(tier) > MAX_PLACES))
+    named = join([_label(frames, event) for event in tier[:MAX_PLACES]] + ["others"] * (len(tier) > MAX_PLACES))
     unordered = ", which the data do not order among themselves" if len(tier) > 1 else ""
     return f"{named} (steps {ends}){unordered}"
 
@@ -182,7 +163,7 @@ def _absent(frames: Frames) -> list[Remark]:
         quiet = [metric for metric in rows["metric"].unique().sort().to_list() if metric not in found]
         described = [_quiet(frames, rows.filter(pl.col("metric") == metric), metric) for metric in quiet]
         if described:
-            lines.append(Remark(series, f"no event in {_join(described)}."))
+            lines.append(Remark(series, f"no event in {join(described)}."))
     return lines
 
 
@@ -191,7 +172,7 @@ def _quiet(frames: Frames, rows: pl.DataFrame, metric: str) -> str:
     curves = rows["curve"].n_unique()
     jump = _jump(rows) if curves == 1 else ""
     spread = f"{number(min(values))} to {number(max(values))}"
-    return f"{_lower(frames.title(metric))} ({_count(curves, 'curve')}, {spread}{jump})"
+    return f"{lower(frames.title(metric))} ({count(curves, 'curve')}, {spread}{jump})"
 
 
 def _jump(rows: pl.DataFrame) -> str:
@@ -212,18 +193,4 @@ def _jump(rows: pl.DataFrame) -> str:
 def _label(frames: Frames, event: dict[str, Any]) -> str:
     place = f" ({event['place']})" if event["place"] else ""
     verb = {"up": "the rise", "down": "the fall"}.get(event["direction"], "the change")
-    return f"{verb} of {_lower(frames.title(event['metric']))}{place}"
-
-
-def _lower(title: str) -> str:
-    """A title within a sentence; people's names, `W_E` and `ICL` keep their capitals."""
-    kept = title[1:2].isupper() or title[1:2] == "_" or title.startswith(_PEOPLE)
-    return title if kept else title[:1].lower() + title[1:]
-
-
-def _count(number_of: int, noun: str) -> str:
-    return f"{number_of:,} {noun}{'' if number_of == 1 else 's'}"
-
-
-def _join(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return f"{verb} of {lower(frames.title(event['metric']))}{place}"

@@ -206,8 +206,8 @@ def shorten(text: str, length: int = 60) -> str:
     return f"{text[: length - 1 - half]}…{text[-half:]}"
 
 
-def spread(values: Sequence[float], gap: float, top: float = math.inf) -> list[float]:
-    """Places for labels near these values, at least `gap` apart and none above `top`, in the values' own order.
+def spread(values: Sequence[float], gap: float, ends: tuple[float, float] = (-math.inf, math.inf)) -> list[float]:
+    """Places for labels near these values and between the ends, at least `gap` apart, in the values' own order.
 
     >>> spread([0.50, 0.51, 0.9], 0.1)
     [0.455, 0.555, 0.9]
@@ -221,8 +221,11 @@ def spread(values: Sequence[float], gap: float, top: float = math.inf) -> list[f
             before, n_before = blocks.pop()
             blocks.append([(before * n_before + centre * count) / (n_before + count), n_before + count])
     placed = [_start(block, gap) + gap * i for block in blocks for i in range(int(block[1]))]
-    for i in reversed(range(len(placed))):
-        placed[i], top = min(placed[i], top), min(placed[i], top) - gap
+    bottom, top = ends
+    for i in range(len(placed)):
+        placed[i] = max(placed[i], bottom + gap * i)
+    for i in range(len(placed)):
+        placed[-1 - i] = min(placed[-1 - i], top - gap * i)
     answer = [0.0] * len(values)
     for i, place in zip(order, placed, strict=True):
         answer[i] = round(place, 12)

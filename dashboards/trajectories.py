@@ -14,8 +14,9 @@ from dashboards.marks import event_bands, failures, hover_points, line_names, to
 from dashboards.theme import Drawing
 
 MAX_LINES = 96  # of one panel; beyond it the curves without an event are drawn as a band of quantiles
-MAX_NAMED = 10
+MAX_NAMED = 7  # as many as there are colours
 COLUMNS = 2
+SMALL = "a tenth of the metric's range"
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,13 @@ def trajectories(frames: Frames, metric: str, style: Style) -> alt.TopLevelMixin
 def _caption(frames: Frames, metric: str, style: Style) -> str:
     noun, named = style.noun, style.named
     sentences = [f"One line a {noun}."]
-    if named is None and frames.events_of(metric).filter(pl.col("place") != "").is_empty():
+    events = frames.events_of(metric).filter(pl.col("place") != "")
+    if named is None and events.is_empty():
         sentences.append(f"No {noun} has a detected change: all are grey.")
+    elif named is None and not events["large"].any():
+        sentences.append(f"All are grey: the detected changes are smaller than {SMALL}.")
     elif named is None:
-        who = f"Each {noun} with a detected change is"
+        who = f"Each {noun} with a detected change of at least {SMALL} is"
         if max(len(_changed(frames, metric, series)) for series in frames.series_names()) > MAX_NAMED:
             who = f"In each panel the {MAX_NAMED} with the largest detected changes are"
         sentences.append(f"{who} coloured and named; the others are grey.")
@@ -80,9 +84,8 @@ def _domain(frames: Frames, metric: str, *, log: bool) -> tuple[float, float]:
 
 
 def _changed(frames: Frames, metric: str, series: str) -> list[str]:
-    events = frames.events_of(metric).filter((pl.col("series") == series) & (pl.col("place") != ""))
-    size = (pl.col("after") - pl.col("before")).abs()
-    return events.sort(size, descending=True, nulls_last=True)["place"].unique(maintain_order=True).to_list()
+    events = frames.events_of(metric).filter((pl.col("series") == series) & (pl.col("place") != "") & pl.col("large"))
+    return events.sort("share", descending=True, nulls_last=True)["place"].unique(maintain_order=True).to_list()
 
 
 def _panel(frames: Frames, metric: str, series: str, style: Style, width: int) -> Drawing:
@@ -111,13 +114,20 @@ def _panel(frames: Frames, metric: str, series: str, style: Style, width: int) -
         hover_points(alt.Chart(frame).encode(x=x, y=y), f"near_{metric}_{number}", tooltip(frame, frames.title(metric)))
     )
     layers += failures(frames, series)
-    found = (
-        f"{len(changed)} of {rows['place'].n_unique():,} {_plural(style.noun)} change"
-        if changed
-        else f"no {style.noun} changes"
-    )
+    found = _found(frames, metric, series, style.noun)
     title = alt.TitleParams(series, subtitle=found, subtitleFontSize=11)
     return alt.layer(*layers).properties(width=width, height=theme.HEIGHT, title=title)
+
+
+def _found(frames: Frames, metric: str, series: str, noun: str) -> str:
+    """The line below a panel's title: how many curves change, and how many of them by much."""
+    total = frames.curves(metric).filter(pl.col("series") == series)["place"].n_unique()
+    changed = frames.events_of(metric).filter((pl.col("series") == series) & (pl.col("place") != ""))
+    if changed.is_empty():
+        return f"no {noun} changes"
+    every, large = changed["place"].n_unique(), changed.filter(pl.col("large"))["place"].n_unique()
+    counted = f"{every} of {total:,} {_plural(noun)} change"
+    return counted if large == every else f"{counted}, {large or 'none'} of them by much"
 
 
 def _lines(frame: pl.DataFrame, coloured: list[str], x: alt.X, y: alt.Y) -> list[alt.Chart]:

@@ -70,6 +70,8 @@ def test_the_archive_holds_what_the_store_holds(induction: Path) -> None:
 
 def test_the_summary_says_what_when_where_and_how_sure(induction: Path) -> None:
     text = " ".join(Page(induction / "report.html").text.replace("\u00a0", " ").split())
+    assert "two-layer: previous token attention rose in L0H1 around step 250, prefix matching rose in 3 of 8" in text
+    assert "Looked at: 89 curves over 26 checkpoints." in text
     assert "Prefix matching rose in 3 of 8 heads: L1H0, L1H2 and L1H3" in text
     assert "half-way at step 380 (95 % interval 334–433)" in text
     assert "q = 3×10⁻⁶ (p < 10⁻⁶)" in text
@@ -214,3 +216,38 @@ def test_forty_steps_and_thirty_two_heads_stay_under_five_megabytes(tmp_path: Pa
     with Store(tmp_path / "run") as store:
         store.write(measurements=rows, metrics=[metric_row(metric, "layer,head") for metric in metrics])
     assert write_report(tmp_path / "run", pictures=False).stat().st_size < 5_000_000
+
+
+def test_small_changes_are_told_apart_from_large_ones(tmp_path: Path) -> None:
+    folder = write_induction_run(tmp_path / "run", events=False)
+    with Store(folder) as store:
+        bounds = {"lower": 0.0, "upper": 1.0}
+        store.write(metrics=[{**metric_row("prefix_matching", "layer,head", title="Prefix matching"), **bounds}])
+        events = [
+            event_row("two-layer", "prefix_matching", 100, 0.03, 0.01, layer=0, head=0),
+            event_row("two-layer", "prefix_matching", 400, 0.03, 0.60, layer=1, head=0),
+        ]
+        store.write_events(pl.DataFrame(events, infer_schema_length=None))
+    text = " ".join(Page(write_report(folder, pictures=False)).text.split())
+    assert "two-layer: prefix matching rose in L1H0 around step 400. 1 more finding below." in text
+    assert "1 small change, each less than a tenth of its metric's range" in text
+    assert "2 of 8 heads change, 1 of them by much" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("bump", "By +0.5 at step 100"),
+        ("spike", "By +0.5 at step 100"),
+        ("kink", "Its slope changes at step 100"),
+        ("plateau", "Near 0.1, around step 100"),
+        ("unheard-of", "From 0.1 to 0.6, half-way at step 100"),
+    ],
+)
+def test_every_kind_of_event_has_its_own_words(tmp_path: Path, kind: str, said: str) -> None:
+    folder = write_induction_run(tmp_path / "run", events=False)
+    with Store(folder) as store:
+        event = event_row("two-layer", "loss", 100, 0.1, 0.6, kind=kind, magnitude=0.5)
+        store.write_events(pl.DataFrame([event], infer_schema_length=None))
+    finding = summarise(read_frames(folder)).findings[0]
+    assert finding.detail.startswith(said)

@@ -6,9 +6,10 @@ import altair as alt
 import polars as pl
 
 from dashboards import theme
-from dashboards.charts import Drawing, chart
+from dashboards.charts import chart
 from dashboards.frames import Frames
 from dashboards.marks import note_text
+from dashboards.theme import Drawing
 
 STATES = ("measured", "failed", "skipped")
 

@@ -8,9 +8,10 @@ import altair as alt
 import polars as pl
 
 from dashboards import theme
-from dashboards.charts import Drawing, chart
+from dashboards.charts import chart
 from dashboards.frames import Frames, thin
 from dashboards.order import order
+from dashboards.theme import Drawing
 
 MAX_ROWS = 40
 ROW = 20  # pixels
@@ -31,10 +32,11 @@ def event_timeline(frames: Frames) -> Drawing:
         else ""
     )
     description = (
-        "One row an event. Triangle: its midpoint, pointing the way the curve went; thick bar: the 95 % interval of "
-        "the midpoint; thin bar: onset to completion. Events in one pale box cannot be ordered: no checkpoint lies "
-        "between their intervals. Ticks at the bottom are the measured checkpoints. Drag sideways to narrow every "
-        f"figure to these steps, click an event to mark its curve.{limit}"
+        "One row an event, the earliest on top. Triangle: its midpoint, pointing the way the curve went; thick bar: "
+        "the 95 % interval of the midpoint; thin bar: onset to completion. Changes of less than a tenth of their "
+        "metric's range stand below, faint. Events in one pale box cannot be ordered: no checkpoint lies between their "
+        "intervals. Ticks at the bottom are the measured checkpoints. Drag sideways to narrow every figure to these "
+        f"steps, click an event to mark its curve.{limit}"
     )
     drawing = panels[0] if len(panels) == 1 else alt.vconcat(*panels, spacing=16).resolve_scale(color="shared")
     return drawing.add_params(*theme.parameters(frames.steps())).properties(
@@ -43,18 +45,18 @@ def event_timeline(frames: Frames) -> Drawing:
 
 
 def _rows(frames: Frames) -> pl.DataFrame:
-    """The events to show, numbered from the earliest, with their names and the box of those not to be ordered."""
+    """The events to show, large ones first, each part from the earliest; `box` numbers those not to be ordered."""
     known = frames.events.filter(pl.col("lower").is_not_null() & pl.col("upper").is_not_null())
-    spans = frames.measurements.group_by("curve").agg((pl.col("value").max() - pl.col("value").min()).alias("_span"))
-    size = ((pl.col("after") - pl.col("before")).abs() / pl.col("_span")).fill_nan(0)
-    largest = known.join(spans, on="curve", how="left").sort(size, "curve", descending=[True, False], nulls_last=True)
+    largest = known.sort("share", "curve", descending=[True, False], nulls_last=True).head(MAX_ROWS)
     rows: list[dict[str, Any]] = []
     for series in frames.series_names():
-        part = largest.head(MAX_ROWS).filter(pl.col("series") == series)
-        tiers = order(part.to_dicts(), frames.steps(series))
-        for number, tier in enumerate(tiers):
-            rows += [{**event, "box": number, "name": _name(frames, event), "about": frames.title(event["metric"])}
-                     for event in tier]  # fmt: skip
+        own = largest.filter(pl.col("series") == series)
+        for part in (own.filter(pl.col("large")), own.filter(~pl.col("large"))):
+            tiers = order(part.to_dicts(), frames.steps(series))
+            for tier in tiers:
+                box = len(rows) if part["large"].all() and len(tier) > 1 else None
+                rows += [{**event, "box": box, "name": _name(frames, event), "about": frames.title(event["metric"])}
+                         for event in tier]  # fmt: skip
     return pl.DataFrame(rows, infer_schema_length=None).with_row_index("row") if rows else pl.DataFrame()
 
 
@@ -67,7 +69,7 @@ def _panel(frames: Frames, rows: pl.DataFrame, series: str, titled: bool) -> Dra
     names = rows["name"].to_list()
     labels = {str(row): name for row, name in zip(rows["row"].to_list(), names, strict=True)}
     columns = ("row", "about", "curve", "place", "kind", "direction", "onset", "midpoint", "completion", "lower",
-               "upper", "before", "after", "p_value", "q_value")  # fmt: skip
+               "upper", "before", "after", "large", "p_value", "q_value")  # fmt: skip
     frame = thin(rows.with_columns(pl.col("row").cast(pl.String)), columns)
     axis = alt.Axis(labelExpr=_labels(labels), labelLimit=260, domain=False, ticks=False, grid=False)
     y = alt.Y("row:N", title=None, scale=alt.Scale(domain=list(labels)), axis=axis)
@@ -78,12 +80,14 @@ def _panel(frames: Frames, rows: pl.DataFrame, series: str, titled: bool) -> Dra
     brush = alt.selection_interval(name=f"window_{frames.series_names().index(series)}", encodings=["x"])
     layers = [
         *_boxes(rows, steps, y),
-        base.mark_rule(strokeWidth=1.5, clip=True).encode(x=theme.step_place(steps, "onset"), x2="completion:Q"),
+        base.mark_rule(strokeWidth=1.5, clip=True).encode(
+            opacity=_strength(1), x=theme.step_place(steps, "onset"), x2="completion:Q"),
         base.mark_bar(height=9, clip=True).encode(
-            opacity=alt.condition(theme.CHOSEN, alt.value(0.95), alt.value(0.45)),
+            opacity=_strength(0.45),
             x=theme.step_place(steps, "lower"), x2="upper:Q", tooltip=_tooltip()
         ).add_params(pick),
-        base.mark_point(filled=True, opacity=1, size=70, clip=True).encode(
+        base.mark_point(filled=True, size=70, clip=True).encode(
+            opacity=_strength(1),
             x=theme.step_x(steps, field="midpoint"), tooltip=_tooltip(), shape=alt.Shape(
                 "direction:N", legend=None,
                 scale=alt.Scale(domain=["up", "down"], range=["triangle-up", "triangle-down"])),
@@ -99,11 +103,17 @@ def _labels(labels: dict[str, str]) -> str:
     return f"({theme.literal(labels)})[datum.value]"
 
 
+def _strength(usual: float) -> Any:
+    """Faint where the change is small, strong where a reader has chosen the curve."""
+    chosen = alt.when(theme.CHOSEN).then(alt.value(0.95))
+    return chosen.when("!datum.large").then(alt.value(0.4 * usual)).otherwise(alt.value(usual))
+
+
 def _boxes(rows: pl.DataFrame, steps: list[int], y: alt.Y) -> list[alt.Chart]:
-    boxes = rows.group_by("box", maintain_order=True).agg(
+    boxes = rows.filter(pl.col("box").is_not_null()).group_by("box", maintain_order=True).agg(
         pl.col("row").min().cast(pl.String).alias("row"), pl.col("row").max().cast(pl.String).alias("last_row"),
-        pl.col("lower").min(), pl.col("upper").max(), pl.len().alias("events"),
-    ).filter(pl.col("events") > 1)  # fmt: skip
+        pl.col("lower").min(), pl.col("upper").max(),
+    )  # fmt: skip
     if boxes.is_empty():
         return []
     first = y.bandPosition(0)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from dashboards.charts import Drawing, chart
+from dashboards.charts import chart
 from dashboards.frames import Frames
+from dashboards.theme import Drawing
 from dashboards.trajectories import Style, trajectories
 
 

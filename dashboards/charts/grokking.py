@@ -8,10 +8,11 @@ import altair as alt
 import polars as pl
 
 from dashboards import theme
-from dashboards.charts import Drawing, chart
+from dashboards.charts import chart
 from dashboards.frames import Frames, thin
 from dashboards.marks import failures, hover_points, tooltip
 from dashboards.phases import Phase, phases
+from dashboards.theme import Drawing
 
 FLOOR = 1e-12  # a loss of exactly 0 has no logarithm
 # Each panel: y title, logarithmic or not, and the curves that belong in it where the store has them.

@@ -1,73 +1,95 @@
-"""Layer by head at one step, with a slider: where in the model a score is high, at any point of training."""
+"""Layer by head at one step, with a slider: where in the model scores are high, at any point of training."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import altair as alt
 import polars as pl
 
 from dashboards import theme
-from dashboards.charts import Drawing, chart
+from dashboards.charts import chart
 from dashboards.frames import Frames, thin
+from dashboards.theme import Drawing
 
-MAX_CELLS = 30_000  # heads times steps of one series in the page; beyond it only some steps stay on the slider
+MAX_CELLS = 60_000  # heads times steps in the whole figure; beyond it only some steps stay on the slider
+MAX_METRICS = 6
+MAX_COLUMNS = 3
+CELL = (9, 44)  # pixels of a cell's side, at least and at most
 
 
-@chart("layer by head, step by step", axes=("layer,head",), order=25)
-def head_grid(frames: Frames, metric: str) -> Drawing:
-    """One grid a series: heads across, layers up, the score as colour. The slider chooses the checkpoint."""
-    rows = frames.curves(metric).filter(pl.col("value").is_not_null())
-    if frames.events_of(metric).is_empty() or rows["place"].n_unique() < 2:
+@chart("Where in the model, step by step", axes=("layer,head",), order=25, together=True)
+def head_grid(frames: Frames, metrics: tuple[str, ...]) -> Drawing:
+    """A row of grids for each metric that changes, one grid a series: heads across, layers up, the score as colour."""
+    changing = [metric for metric in metrics if frames.events_of(metric)["large"].any()][:MAX_METRICS]
+    rows = frames.curves(*changing).filter(pl.col("value").is_not_null())
+    if not changing or rows["place"].n_unique() < 2:
         return None  # where nothing changes the trajectories say it all
     steps = _steps(rows)
-    rows = rows.filter(pl.col("step").is_in(steps)).with_columns(
-        pl.col("step").replace_strict(dict(zip(steps, range(len(steps)), strict=True))).alias("turn")
-    )
-    turn = alt.param(name="turn", value=len(steps) - 1, bind=alt.binding_range(
-        min=0, max=len(steps) - 1, step=1, name="checkpoint "))  # fmt: skip
-    low, high = float(rows["value"].min() or 0), float(rows["value"].max() or 1)  # pyright: ignore[reportArgumentType]
-    scale = alt.Scale(range="heatmap", domain=[min(low, 0.0), high])
-    names = [name for name in frames.series_names() if (rows["series"] == name).any()]
-    panels = [_panel(frames, rows.filter(pl.col("series") == name), name, scale, steps) for name in names]
-    thinned = "" if len(steps) == rows_steps(frames, metric) else f" The slider has {len(steps)} of the checkpoints."
+    turns = dict(zip(steps, range(len(steps)), strict=True))
+    rows = rows.filter(pl.col("step").is_in(steps)).with_columns(pl.col("step").replace_strict(turns).alias("turn"))
+    slider = alt.binding_range(min=0, max=len(steps) - 1, step=1, name="checkpoint ")
+    turn = alt.param(name="turn", value=len(steps) - 1, bind=slider)
+    panels = [panel for name in changing for panel in _line(frames, rows.filter(pl.col("metric") == name), steps)]
+    names = rows["series"].n_unique()
+    columns = names if names <= MAX_COLUMNS else MAX_COLUMNS
+    all_steps = frames.curves(*changing).filter(pl.col("value").is_not_null())["step"].n_unique()
+    thinned = f" The slider has {len(steps)} of {all_steps} checkpoints." if len(steps) < all_steps else ""
     description = (
-        f"Each cell is a head, its colour the score at the checkpoint that the slider chooses (the last, to begin "
-        f"with; 0 is the first).{thinned}"
+        "Each cell is a head; its colour is the score at the checkpoint that the slider chooses, the last one to begin "
+        f"with. Shown are the metrics with a change of at least a tenth of their range.{thinned}"
     )
-    drawing = alt.concat(*panels, columns=2, spacing=28).add_params(turn)
-    return drawing.properties(description=description, usermeta={"width": theme.WIDTH, "columns": 2})
-
-
-def rows_steps(frames: Frames, metric: str) -> int:
-    """How many steps the metric was measured at."""
-    return frames.curves(metric).filter(pl.col("value").is_not_null())["step"].n_unique()
+    drawing = alt.concat(*panels, columns=columns, spacing=24).resolve_scale(color="independent").add_params(turn)
+    return drawing.properties(description=description, usermeta={"width": _width(rows), "columns": columns})
 
 
 def _steps(rows: pl.DataFrame) -> list[int]:
     steps = rows["step"].unique().sort().to_list()
-    heads = max(rows["curve"].n_unique(), 1)
-    every = -(-len(steps) * heads // MAX_CELLS)
+    every = -(-len(steps) * max(rows["curve"].n_unique(), 1) // MAX_CELLS)
     return steps[::-1][:: max(every, 1)][::-1]
 
 
-def _panel(frames: Frames, rows: pl.DataFrame, series: str, scale: alt.Scale, steps: list[int]) -> Drawing:
-    frame = thin(rows, ("place", "layer", "head", "turn", "step", "value"))
-    layers, heads = rows["layer"].n_unique(), rows["head"].n_unique()
-    legend = alt.Legend(orient="top", gradientLength=200, gradientThickness=9, title=frames.title(rows["metric"][0]))
-    cells = (
-        alt.Chart(frame)
-        .transform_filter("datum.turn === turn")
-        .mark_rect(stroke=None)
-        .encode(
-            x=alt.X("head:O", title="head", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("layer:O", title="layer", sort="descending"),
-            color=alt.Color("value:Q", scale=scale, legend=legend),
-            tooltip=[alt.Tooltip("place:N", title="where"), alt.Tooltip("step:Q", format=","),
-                     alt.Tooltip("value:Q", format=".4~g")],
+def _cell(rows: pl.DataFrame) -> int:
+    """The side of a cell, so that a row of grids fits the page."""
+    across = rows["head"].n_unique() * min(rows["series"].n_unique(), MAX_COLUMNS)
+    return max(CELL[0], min(CELL[1], (theme.WIDTH - 240) // across))
+
+
+def _width(rows: pl.DataFrame) -> int:
+    columns = min(rows["series"].n_unique(), MAX_COLUMNS)
+    return (_cell(rows) * rows["head"].n_unique() + 60) * columns
+
+
+def _line(frames: Frames, rows: pl.DataFrame, steps: list[int]) -> list[Drawing]:
+    """The grids of one metric, one a series, on one colour scale; its legend stands at the last."""
+    metric, values = rows["metric"][0], rows["value"].to_list()
+    scale = alt.Scale(range="heatmap", domain=[min([0.0, *values]), max(values)])
+    names = [name for name in frames.series_names() if (rows["series"] == name).any()]
+    panels = []
+    for name in names:
+        legend = (
+            alt.Legend(gradientLength=90, gradientThickness=9, title=None, tickCount=3) if name == names[-1] else None
         )
+        drawn = {"colour": alt.Color("value:Q", scale=scale, legend=legend), "cell": _cell(rows), "steps": steps}
+        title = frames.title(metric) if len(names) == 1 else f"{frames.title(metric)}, {name}"
+        panels.append(_panel(rows.filter(pl.col("series") == name), title, drawn))
+    return panels
+
+
+def _panel(rows: pl.DataFrame, title: str, drawn: dict[str, Any]) -> Drawing:
+    frame = thin(rows, ("place", "layer", "head", "turn", "step", "value"))
+    now = "datum.turn === turn"
+    cells = alt.Chart(frame).transform_filter(now).mark_rect(stroke=None).encode(
+        x=alt.X("head:O", title="head", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("layer:O", title="layer", sort="descending"),
+        color=drawn["colour"],
+        tooltip=[alt.Tooltip("place:N", title="where"), alt.Tooltip("step:Q", format=","),
+                 alt.Tooltip("value:Q", format=".4~g")],
     )  # fmt: skip
-    shown = alt.Chart(pl.DataFrame({"step": steps, "turn": range(len(steps))})).transform_filter("datum.turn === turn")
-    text = shown.mark_text(style="note", align="right", baseline="bottom", dy=-4).encode(
-        x=alt.value("width"), y=alt.value(0), text=alt.Text("said:N")
-    ).transform_calculate(said="'step ' + format(datum.step, ',')")  # fmt: skip
-    size = {"width": min(30 * heads, (theme.WIDTH - 110) // 2), "height": min(30 * layers, 320)}
-    return alt.layer(cells, text).properties(title=series, **size)
+    steps = alt.Chart(pl.DataFrame({"step": drawn["steps"], "turn": range(len(drawn["steps"]))}))
+    said = "'step ' + format(datum.step, ',')"
+    text = steps.transform_filter(now).transform_calculate(said=said).mark_text(
+        style="note", align="left", baseline="bottom", dy=-4
+    ).encode(x=alt.value(0), y=alt.value(0), text="said:N")  # fmt: skip
+    size = {"width": drawn["cell"] * rows["head"].n_unique(), "height": drawn["cell"] * rows["layer"].n_unique()}
+    return alt.layer(cells, text).properties(title=alt.TitleParams(title, offset=16), **size)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import altair as alt
 
 from dashboards import theme
-from dashboards.charts import Drawing, chart
+from dashboards.charts import chart
 from dashboards.frames import Frames
 from dashboards.marks import series_panel
+from dashboards.theme import Drawing
 
 
 @chart("Loss and in-context learning", needs=("loss", "in_context_learning_score"), order=10)

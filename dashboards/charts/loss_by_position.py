@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import altair as alt
 
-from dashboards.charts import Drawing, chart
+from dashboards.charts import chart
 from dashboards.frames import Frames
 from dashboards.maps import GRADIENT, binned, map_panels
+from dashboards.theme import Drawing
 
 
 @chart("Loss by position in the context", needs=("loss_by_position",), order=30)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 
-from dashboards.charts import Drawing, chart
+from dashboards.charts import chart
 from dashboards.frames import Frames
 from dashboards.maps import GRADIENT, binned, map_panels
+from dashboards.theme import Drawing
 
 BANDS = 14  # a derivative needs wider bands than a level, or it shows the noise of single positions
 

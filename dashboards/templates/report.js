@@ -51,9 +51,8 @@
   };
 
   // Widths are designed for a desk; a narrow window gets narrower plots, and side-by-side ones below each other.
-  const fit = (spec, factor) => {
+  const fit = (spec, factor, stacked) => {
     const columns = spec.usermeta.columns || 1;
-    const stacked = columns > 1 && factor < 0.7;
     if (stacked) spec.columns = 1;
     walk(spec, (node) => {
       if (typeof node.width === "number" && (node.mark || node.layer)) {
@@ -70,12 +69,12 @@
     })));
   };
 
-  const embed = async (place, index, factor) => {
+  const embed = async (place, index, factor, stacked) => {
     const { datasets, ...rest } = figures[index];
     const spec = structuredClone(rest);
     spec.datasets = Object.fromEntries(Object.entries(datasets).map(([name, packed]) => [name, unpacked(packed)]));
     onAxis(spec, state.axis);
-    fit(spec, factor);
+    fit(spec, factor, stacked);
     const config = { ...(state.shade === "dark" ? dark : light), background: "transparent" };
     const actions = { export: true, source: true, compiled: false, editor: false };
     return vegaEmbed(place, spec, { config, actions, renderer: "canvas" });
@@ -83,14 +82,15 @@
 
   const draw = async (index) => {
     const place = places[index], room = place.clientWidth, generation = state.generation;
-    const designed = (figures[index].usermeta || {}).width || 800;
+    const designed = figures[index].usermeta.width;
     let factor = Math.min(1.1, (room - 60) / designed);
-    let result = await embed(place, index, factor);
+    const stacked = figures[index].usermeta.columns > 1 && factor < 0.7; // decided once, or a correction would undo it
+    let result = await embed(place, index, factor, stacked);
     const drawn = result.view.container().querySelector("canvas").clientWidth;
     // Labels and legends take room that is known only once they are drawn: correct once.
     if (drawn > room || (factor < 1.1 && drawn < room - 40)) {
       const corrected = Math.min(1.1, factor + (room - drawn - 4) / designed);
-      if (Math.abs(corrected - factor) > 0.01 && corrected > 0.15) { result.finalize(); result = await embed(place, index, corrected); }
+      if (Math.abs(corrected - factor) > 0.01 && corrected > 0.15) { result.finalize(); result = await embed(place, index, corrected, stacked); }
     }
     if (generation !== state.generation) { result.finalize(); return; }
     views[index] = result;
