@@ -127,3 +127,12 @@ def test_extra_columns_of_events_are_kept(tmp_path: Path) -> None:
         store.write_events(pl.DataFrame(schema={"series": pl.String}))
         assert store.read("events").is_empty()
 
+
+
+def test_the_page_about_the_store_names_every_table_and_column() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "store.md").read_text()
+    rows = {line.split("|")[1].strip(" `"): line for line in page.splitlines() if line.startswith("| `")}
+    assert set(rows) == set(SCHEMA)
+    for table, columns in SCHEMA.items():
+        named = rows[table].split("|")[3].replace("`", "").split()
+        assert named == list(columns)
