@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -47,9 +47,8 @@ def key_frequencies(w_u: Float[Tensor, "d_model d_vocab"], w_out: Float[Tensor, 
     Rule: the Fourier components of the neuron-logit map W_L = W_out W_U over the output numbers; the norm of a
     frequency joins its cosine and sine; a key frequency's norm is above a quarter of the largest.
     """
-    norms = fourier_norms(neuron_logit_map(w_u, w_out, p))
-    by_frequency = (norms[1::2].square() + norms[2::2].square()).sqrt()
-    return [int(k) + 1 for k in (by_frequency > by_frequency.max() / 4).nonzero().flatten()]
+    norms = by_frequency(fourier_norms(neuron_logit_map(w_u, w_out, p)))
+    return [int(k) + 1 for k in (norms > norms.max() / 4).nonzero().flatten()]
 
 
 def neuron_logit_map(
@@ -73,3 +72,31 @@ def gini(values: Float[Tensor, " n"]) -> Float[Tensor, ""]:
     n = len(ordered)
     rank = torch.arange(1, n + 1, dtype=torch.float64, device=ordered.device)
     return 1 - 2 * (ordered / ordered.sum() * (n - rank + 0.5) / n).sum()
+
+
+def number_logits(logits: Float[Tensor, "pair pos d_vocab"], p: int) -> Float[Tensor, "pair p"]:
+    """The logits of the numbers at the last position that the task reads, in float64."""
+    return logits[:, -1, :p].double()
+
+
+def answer_loss(logits: Float[Tensor, "pair p"], answer: Int[Tensor, " pair"]) -> Float[Tensor, " pair"]:
+    """The cross-entropy of each pair."""
+    return -logits.log_softmax(-1).gather(-1, answer[:, None]).squeeze(-1)
+
+
+def sum_component(logits: Float[Tensor, "pair p"], frequencies: list[int], p: int) -> Float[Tensor, "pair p"]:
+    """The part of the logits, as functions of the pair, along cos and sin of w_k (a + b)."""
+    directions = torch.cat([sum_directions(p, k) for k in frequencies]).to(logits.device)
+    return directions.T @ (directions @ logits)
+
+
+def answer_cosine(p: int, frequency: int) -> Float[Tensor, "pair p"]:
+    """cos(2 pi k (a + b - c) / p) for every pair, a-major, and every number c: not normalised, its height is 1."""
+    number = torch.arange(p)
+    rest = (number[:, None, None] + number[None, :, None] - number[None, None, :]) % p
+    return torch.cos(2 * math.pi * frequency * torch.arange(p, dtype=torch.float64) / p)[rest].flatten(0, 1)
+
+
+def by_frequency(norms: Float[Tensor, " p"]) -> Float[Tensor, " frequency"]:
+    """The norm of each frequency, cosine and sine together, from the norms of the p components."""
+    return (norms[1::2].square() + norms[2::2].square()).sqrt()

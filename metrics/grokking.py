@@ -11,7 +11,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from metrics.contract import metric
-from metrics.fourier import fourier_norms, gini, key_frequencies, neuron_logit_map, sum_directions
+from metrics.fourier import (
+    answer_loss,
+    fourier_norms,
+    gini,
+    key_frequencies,
+    neuron_logit_map,
+    number_logits,
+    sum_component,
+    sum_directions,
+)
 
 PAPER = "Nanda et al. 2023, 'Progress measures for grokking via mechanistic interpretability'"
 Logits = Float[Tensor, "pair pos d_vocab"]
@@ -37,7 +46,7 @@ def train_loss(logits: Logits, answer: Int[Tensor, " pair"], train: Bool[Tensor,
     >>> train_loss(torch.zeros(9, 1, 4), torch.zeros(9, dtype=torch.long), torch.ones(9, dtype=torch.bool), 3)
     tensor(1.0986, dtype=torch.float64)
     """
-    return _cross_entropy(_numbers(logits, p), answer)[train].mean()
+    return answer_loss(number_logits(logits, p), answer)[train].mean()
 
 
 @metric(
@@ -61,7 +70,7 @@ def test_loss(logits: Logits, answer: Int[Tensor, " pair"], train: Bool[Tensor, 
     >>> test_loss(torch.zeros(9, 1, 4), torch.zeros(9, dtype=torch.long), torch.zeros(9, dtype=torch.bool), 3)
     tensor(1.0986, dtype=torch.float64)
     """
-    return _cross_entropy(_numbers(logits, p), answer)[~train].mean()
+    return answer_loss(number_logits(logits, p), answer)[~train].mean()
 
 
 @metric(
@@ -85,7 +94,7 @@ def train_accuracy(logits: Logits, answer: Int[Tensor, " pair"], train: Bool[Ten
     >>> train_accuracy(logits, torch.tensor([0, 1, 2] * 3), torch.ones(9, dtype=torch.bool), 3)
     tensor(0.3333, dtype=torch.float64)
     """
-    return (_numbers(logits, p).argmax(-1) == answer)[train].double().mean()
+    return (number_logits(logits, p).argmax(-1) == answer)[train].double().mean()
 
 
 @metric(
@@ -110,7 +119,7 @@ def test_accuracy(logits: Logits, answer: Int[Tensor, " pair"], train: Bool[Tens
     >>> test_accuracy(logits, torch.tensor([0, 1, 2] * 3), torch.zeros(9, dtype=torch.bool), 3)
     tensor(0.3333, dtype=torch.float64)
     """
-    return (_numbers(logits, p).argmax(-1) == answer)[~train].double().mean()
+    return (number_logits(logits, p).argmax(-1) == answer)[~train].double().mean()
 
 
 @metric(
@@ -140,9 +149,9 @@ def restricted_loss(
 
     **Example.** See `tests/test_metric_grokking.py`: logits made of a key frequency alone keep their loss.
     """
-    ours = _numbers(logits, p)
+    ours = number_logits(logits, p)
     frequencies = key_frequencies(W_U_final, W_out_final[-1], p)
-    losses = _cross_entropy(_component(ours, frequencies, p) + ours.mean(0), answer)
+    losses = answer_loss(sum_component(ours, frequencies, p) + ours.mean(0), answer)
     return torch.stack([losses.mean(), losses[train].mean(), losses[~train].mean()])
 
 
@@ -173,9 +182,9 @@ def excluded_loss(
 
     **Example.** See `tests/test_metric_grokking.py`: logits made of a key frequency alone drop to ln p.
     """
-    ours = _numbers(logits, p)
+    ours = number_logits(logits, p)
     frequencies = key_frequencies(W_U_final, W_out_final[-1], p)
-    return _cross_entropy(ours - _component(ours, frequencies, p), answer)[train].mean()
+    return answer_loss(ours - sum_component(ours, frequencies, p), answer)[train].mean()
 
 
 @metric(
@@ -198,13 +207,13 @@ def excluded_loss_by_frequency(
 
     **Example.** See `tests/test_metric_grokking.py`: only the frequency that the logits are made of matters.
     """
-    ours, target = _numbers(logits, p), answer[train]
+    ours, target = number_logits(logits, p), answer[train]
     losses = []
     for frequency in range(1, (p - 1) // 2 + 1):
         directions = sum_directions(p, frequency).to(ours.device)
         # Only the training rows of the projection are needed; its coefficients come from all pairs.
         removed = directions[:, train].T @ (directions @ ours)
-        losses.append(_cross_entropy(ours[train] - removed, target).mean())
+        losses.append(answer_loss(ours[train] - removed, target).mean())
     return torch.stack(losses)
 
 
@@ -286,18 +295,3 @@ def gini_output(
     tensor(0.8000, dtype=torch.float64)
     """
     return gini(fourier_norms(neuron_logit_map(W_U, W_out[-1], p)))
-
-
-def _numbers(logits: Logits, p: int) -> Float[Tensor, "pair p"]:
-    """The logits of the numbers at the last position that the task reads, in float64."""
-    return logits[:, -1, :p].double()
-
-
-def _cross_entropy(logits: Float[Tensor, "pair p"], answer: Int[Tensor, " pair"]) -> Float[Tensor, " pair"]:
-    return -logits.log_softmax(-1).gather(-1, answer[:, None]).squeeze(-1)
-
-
-def _component(logits: Float[Tensor, "pair p"], frequencies: list[int], p: int) -> Float[Tensor, "pair p"]:
-    """The part of the logits, as functions of the pair, along cos and sin of w_k (a + b)."""
-    directions = torch.cat([sum_directions(p, k) for k in frequencies]).to(logits.device)
-    return directions.T @ (directions @ logits)
