@@ -18,6 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+# Up to this many times d_head positions, the whole pattern costs less than gathering each query's own keys.
+SHORT = 4
+
 
 @dataclass(frozen=True)
 class Attention:
@@ -63,9 +66,9 @@ class Attention:
     def to(self, key_pos: Int[Tensor, "batch query_pos"]) -> Float[Tensor, "batch head query_pos"]:
         """The attention of each query to one chosen key of its own; 0 where `key_pos` is negative."""
         chosen = key_pos.clamp(min=0)
-        if self.exact_pattern is not None:
-            index = chosen[:, None, :, None].expand(-1, self.exact_pattern.shape[1], -1, 1)
-            probability = self.exact_pattern.gather(3, index).squeeze(3)
+        if self.exact_pattern is not None or self.n_positions <= SHORT * self.query.shape[3]:
+            index = chosen[:, None, :, None].expand(-1, self.query.shape[1], -1, 1)
+            probability = self._whole.gather(3, index).squeeze(3)
         else:
             index = chosen[:, None, :, None].expand_as(self.query)
             scores = torch.einsum("bhqd,bhqd->bhq", self.query, self.key.gather(2, index)) * self.scale
@@ -119,6 +122,10 @@ class Attention:
             self.query, self.key, values, attn_mask=self.mask, is_causal=self.mask is None, scale=self.scale
         )
 
+    @cached_property
+    def _whole(self) -> Float[Tensor, "batch head query_pos key_pos"]:
+        return self.pattern()
+
     def _mask_only_hides(self) -> bool:
         """Whether the mask leaves every score that it lets through as it is, which a bias by distance does not."""
         return self.mask is None or self.mask.dtype == torch.bool
@@ -127,13 +134,11 @@ class Attention:
         """Every probability. Quadratic in the sequence length: only for a metric that needs all of them."""
         if self.exact_pattern is not None:
             return self.exact_pattern
-        scores = self.query @ self.key.transpose(2, 3) * self.scale
-        if self.mask is None:
-            seen = torch.ones(scores.shape[2:], dtype=torch.bool, device=self.device).tril()
-            scores = scores.masked_fill(~seen, float("-inf"))
-        else:
+        scores = (self.query @ self.key.transpose(2, 3)).mul_(self.scale)
+        if self.mask is not None:
             scores = _masked(scores, self.mask)
-        return (scores - self.lse[..., None]).exp()
+        pattern = scores.sub_(self.lse[..., None]).exp_()
+        return pattern.tril_() if self.mask is None else pattern
 
 
 def _masked(scores: Tensor, mask: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_models import CONFIGS, eager_outputs, random_tokens, tiny_model
 
+import metrics.attention as attention_file
 from dynamics import forward
 from metrics.attention import Attention, from_pattern
 
@@ -24,9 +25,13 @@ def attention_of(family: str) -> tuple[list[Attention], torch.Tensor]:
     return sites, eager_outputs(tiny_model(family), tokens)[1]
 
 
+@pytest.mark.parametrize("short", [0, 4], ids=["keys gathered", "short sequences"])
 @pytest.mark.parametrize("family", CONFIGS)
-def test_every_reading_equals_transformers_eager_pattern(family: str) -> None:
+def test_every_reading_equals_transformers_eager_pattern(
+    family: str, short: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Plain, grouped, masked, soft-capped and with sinks."""
+    monkeypatch.setattr(attention_file, "SHORT", short)
     sites, expected = attention_of(family)
     assert len(sites) == 2
     assert (sites[0].mask is not None) == (family in MASKED)
