@@ -54,6 +54,7 @@ class Files:
     tokenizer: Path | None = None
     digests: Mapping[Path, str] = field(default_factory=dict, compare=False)
     opened: Callable[[], Weights] | None = field(default=None, compare=False)  # for files that hold many steps
+    immutable: bool = False  # nothing writes into these files as long as they are mapped into memory
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Weights:
     dtype: str
     config: Mapping[str, Any] | None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    immutable: bool = False
 
     @classmethod
     def of(
@@ -79,10 +81,11 @@ class Weights:
         *,
         config: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
+        immutable: bool = False,
     ) -> Weights:
         """Weights with the dtypes that their tensors have."""
         kinds = {str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.is_floating_point()}
-        return cls(tensors, sha, n_bytes, ", ".join(sorted(kinds)), config, settings or {})
+        return cls(tensors, sha, n_bytes, ", ".join(sorted(kinds)), config, settings or {}, immutable)
 
 
 def open_weights(files: Files) -> Weights:
@@ -109,6 +112,7 @@ def open_weights(files: Files) -> Weights:
         sum(path.stat().st_size for path in files.weights),
         config=read_json(files.config) if files.config else None,
         settings=settings,
+        immutable=files.immutable,
     )
 
 

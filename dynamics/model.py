@@ -7,16 +7,19 @@ measured as if it were this one's.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightRenaming, rename_source_key
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
-from dynamics.architectures import Architecture, recognise, weight_site
+from dynamics.architectures import Architecture, build, is_superfluous, recognise, weight_site
 from dynamics.checkpoint import Weights
 from dynamics.errors import CheckpointError
 
@@ -24,13 +27,30 @@ from dynamics.errors import CheckpointError
 _INERT = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "architectures"})
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """Where each tensor of a file goes: into a slot of its own, or with others into a merged one.
+
+    Tensors in neither are buffers that the module makes itself, or of parts that are not measured.
+    """
+
+    slots: dict[str, str]
+    merged: dict[str, list[tuple[str, str]]] = field(default_factory=dict)  # slot: tensors, and the pattern of each
+    converters: dict[str, WeightConverter] = field(default_factory=dict)  # by pattern
+
+
 class SeriesModel:
-    """The model of a series, holding the weights of the checkpoint last loaded."""
+    """The model of a series, holding the weights of the checkpoint last loaded.
+
+    `changed` names the settings by which the checkpoint last loaded differs from the one before, for which the
+    module was built anew.
+    """
 
     def __init__(
         self, weights: Weights, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
     ) -> None:
         self.device, self.dtype = torch.device(device), dtype
+        self.changed = ""
         self._build(recognise(weights), weights)
         self.load(weights)
 
@@ -46,21 +66,30 @@ class SeriesModel:
 
     def load(self, weights: Weights) -> None:
         """Swap in another checkpoint's weights, or raise `CheckpointError` and hold none to be trusted."""
+        self.changed = ""
         if weights.config is not None and _essential(weights.config) != self._essential:
+            before = self._essential
             self._build(recognise(weights), weights)
+            self.changed = _difference(before, self._essential)
         tensors = self._architecture.convert(weights.tensors) if self._architecture.convert else weights.tensors
         plan = self._plan(tensors)
         with torch.no_grad():
-            for name, tensor in tensors.items():
-                slot = plan[name]
-                if slot is None:
-                    continue
-                target = self._slots[slot]
-                if target.shape != tensor.shape:
-                    msg = f"tensor {name!r} has shape {list(tensor.shape)}; the model expects {list(target.shape)}"
-                    raise CheckpointError(msg)
-                target.copy_(tensor, non_blocking=True)
+            for name, slot in plan.slots.items():
+                self._fill(slot, name, tensors[name], weights.immutable)
+            for slot, parts in plan.merged.items():
+                for name, tensor in _merge(self.module, plan, slot, parts, tensors).items():
+                    self._fill(name, parts[0][0], tensor, weights.immutable)
         self._check_finite()
+
+    def _fill(self, slot: str, name: str, tensor: Tensor, immutable: bool) -> None:
+        target = self._slots[slot]
+        if target.shape != tensor.shape:
+            msg = f"tensor {name!r} has shape {list(tensor.shape)}; the model expects {list(target.shape)}"
+            raise CheckpointError(msg)
+        if immutable and tensor.dtype == target.dtype and tensor.device == target.device:
+            target.data = tensor  # mapped into memory, and nobody can change the file: no copy is needed
+        else:
+            target.copy_(tensor, non_blocking=True)
 
     def site(self, name: str) -> Any:
         """A weight site: `weights`, every parameter by name, or a matrix in TransformerLens orientation."""
@@ -83,15 +112,15 @@ class SeriesModel:
     def _build(self, architecture: Architecture, weights: Weights) -> None:
         self._architecture = architecture
         self._essential = _essential(weights.config or {})
-        with torch.device("cpu"):
-            module = AutoModelForCausalLM.from_config(architecture.config, attn_implementation="sdpa")
-        self.module: PreTrainedModel = module.to(device=self.device, dtype=self.dtype).eval().requires_grad_(False)
+        module = build(architecture.config)  # every parameter is filled from the file, or it is an error
+        nn.Module.to(module, device=self.device, dtype=self.dtype)
+        self.module: PreTrainedModel = module.eval().requires_grad_(False)
         # Tied parameters appear once by name in named_parameters, and under both names in the state dict.
         self._slots: dict[str, Tensor] = dict(self.module.state_dict(keep_vars=True))
-        self._plans: dict[frozenset[str], dict[str, str | None]] = {}
+        self._plans: dict[frozenset[str], _Plan] = {}
 
-    def _plan(self, tensors: Mapping[str, Tensor]) -> dict[str, str | None]:
-        """Where each tensor of the file goes; None for buffers that the module makes itself. Raises unless strict."""
+    def _plan(self, tensors: Mapping[str, Tensor]) -> _Plan:
+        """Where each tensor of the file goes. Raises unless every parameter is filled and every tensor has a place."""
         key = frozenset(tensors)
         if key not in self._plans:
             self._plans[key] = _match(self.module, self._slots, tensors)
@@ -106,44 +135,64 @@ class SeriesModel:
                 raise CheckpointError(msg)
 
 
-def _match(
-    module: PreTrainedModel, slots: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
-) -> dict[str, str | None]:
+def _match(module: PreTrainedModel, slots: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> _Plan:
     transforms = get_model_conversion_mapping(module)
     renamings = [transform for transform in transforms if isinstance(transform, WeightRenaming)]
-    converters: list[Any] = [transform for transform in transforms if not isinstance(transform, WeightRenaming)]
-    plan: dict[str, str | None] = {}
+    converters = [transform for transform in transforms if isinstance(transform, WeightConverter)]
+    known, prefix = dict(slots), module.base_model_prefix or None
+    plan = _Plan({}, converters={pattern: c for c in converters for pattern in c.source_patterns})
+    merged: dict[str, list[tuple[str, str]]] = defaultdict(list)
     unexpected = []
-    for name in tensors:
-        target, pattern = rename_source_key(name, renamings, converters, module.base_model_prefix or None, dict(slots))
-        if pattern is not None:
-            msg = f"tensor {name!r} must be merged with others to load into {module.config.model_type!r}; " \
-                  "merged experts are not supported"  # fmt: skip
-            raise CheckpointError(msg)
+    for name in sorted(tensors, key=_by_number):
+        target, pattern = rename_source_key(name, renamings, converters, prefix, known)
         if target not in slots and name in slots:
-            target = name
-        if target in slots:
-            plan[name] = target
-        else:
-            plan[name] = None
+            target, pattern = name, None
+        if target not in slots:
             unexpected.append(name)
-    missing = _missing(slots, plan)
-    info = _Info(missing, set(unexpected))
+        elif pattern is not None:
+            merged[target].append((name, pattern))
+        else:
+            plan.slots[name] = target
+    plan.merged.update(merged)
+    filled = {*plan.slots.values()}
+    for target, parts in merged.items():
+        filled |= set(_merge(module, plan, target, parts, tensors))
+    family = module.config.model_type
+    info = _Info(_missing(slots, filled), {name for name in unexpected if not is_superfluous(family, name)})
     module._adjust_missing_and_unexpected_keys(info)  # pyright: ignore[reportArgumentType]
     if info.missing_keys or info.unexpected_keys:
         msg = (
-            f"the tensors do not fit the model {module.config.model_type!r}: "
-            f"{_some('missing', info.missing_keys)}; {_some('unexpected', info.unexpected_keys)}. "
-            "The file is incomplete or belongs to another model"
+            f"the tensors do not fit the model {family!r}: {_some('missing', info.missing_keys)}; "
+            f"{_some('unexpected', info.unexpected_keys)}. The file is incomplete or belongs to another model"
         )
         raise CheckpointError(msg)
     return plan
 
 
-def _missing(slots: Mapping[str, Tensor], plan: Mapping[str, str | None]) -> set[str]:
+def _merge(
+    module: PreTrainedModel, plan: _Plan, slot: str, parts: list[tuple[str, str]], tensors: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The parameters that several tensors of the file make together, by transformers' own operations."""
+    converter = deepcopy(plan.converters[parts[0][1]])
+    for name, pattern in parts:
+        converter.add_tensor(slot, name, pattern, tensors[name])  # pyright: ignore[reportArgumentType]
+    try:
+        made = converter.convert(slot, model=module, config=module.config)
+    except (RuntimeError, ValueError, IndexError) as error:
+        msg = f"{len(parts)} tensors from {parts[0][0]!r} on do not merge into {slot!r}: {error}; some are missing"
+        raise CheckpointError(msg) from error
+    return {name: value[0] if isinstance(value, list) else value for name, value in made.items()}
+
+
+def _by_number(name: str) -> list[tuple[int, int | str]]:
+    """Expert 10 after expert 2: merged tensors are stacked in this order."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in name.split(".")]
+
+
+def _missing(slots: Mapping[str, Tensor], filled: set[str]) -> set[str]:
     """Slots that no tensor fills, by storage: a tied parameter is filled under either of its names."""
-    filled = {id(slots[target]) for target in plan.values() if target}
-    return {name for name, slot in slots.items() if id(slot) not in filled}
+    done = {id(slots[target]) for target in filled if target in slots}
+    return {name for name, slot in slots.items() if id(slot) not in done}
 
 
 class _Info:
@@ -160,6 +209,12 @@ def _some(kind: str, names: set[str]) -> str:
 
 def _essential(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name not in _INERT}
+
+
+def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    shown = ", ".join(f"{name} {before.get(name)} -> {after.get(name)}" for name in changed[:4])
+    return f"the configuration changes here, so the model was built anew: {shown}" + ", ..." * (len(changed) > 4)
 
 
 def unembedding(module: PreTrainedModel) -> nn.Module:

@@ -1,10 +1,12 @@
 """Where each model family keeps what metrics read. One file per family.
 
 A family file has `FAMILY`, the `model_type` of its configuration, and `SITES`: for each weight site a function from
-the module's parameters by name to the tensor in TransformerLens orientation; `HEAD_SITES` are
-those for which it also takes the configuration, for the number of heads. `NEURONS`, where it is there, is the
-name of the module, `{}` for the layer, whose output is the neurons after their activation. A file of tensor names
-(`names_*.py`) has `matches`, `config` and `convert` for checkpoints that come without a configuration.
+the module's parameters by name to the tensor in TransformerLens orientation; `HEAD_SITES` are those for which it also
+takes the configuration, for the number of heads. `NEURONS`, where it is there, is the name of the module, `{}` for the
+layer, whose output is the neurons after their activation; `AUTO` is the class to build with, where it is no causal
+language model; `SUPERFLUOUS` are how the names of tensors begin that the file may hold for parts that are not
+measured. A file of tensor names (`names_*.py`) has `matches`, `config` and `convert` for checkpoints that come without
+a configuration.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
 
 from dynamics.checkpoint import Weights
 from dynamics.errors import CheckpointError, UsageError
@@ -48,6 +52,21 @@ def recognise(weights: Weights) -> Architecture:
         f"{', '.join(module.__name__.rsplit('names_')[1] for module in _modules('names_'))}, or a config.json beside"
     )
     raise CheckpointError(msg)
+
+
+def build(config: PretrainedConfig) -> PreTrainedModel:
+    """The module of a configuration, its parameters not yet filled: a causal language model, unless the family's file
+    names another class."""
+    auto = getattr(_of_family(config.model_type), "AUTO", AutoModelForCausalLM)
+    with torch.device("cpu"), no_init_weights():
+        module = auto.from_config(config)
+    module.tie_weights()
+    return module
+
+
+def is_superfluous(family: str, name: str) -> bool:
+    """Whether a tensor belongs to a part of the published model that is not measured, such as another head."""
+    return name.startswith(getattr(_of_family(family), "SUPERFLUOUS", ()))
 
 
 def weight_site(config: PretrainedConfig, site: str, parameters: Mapping[str, Tensor]) -> Tensor:
@@ -110,6 +129,10 @@ def _from_json(settings: dict[str, Any]) -> PretrainedConfig:
     except ValueError as error:
         msg = f"model family {family!r} is unknown to the installed transformers, and remote code is not run"
         raise CheckpointError(msg) from error
+
+
+def _of_family(family: str) -> ModuleType | None:
+    return next((module for module in _modules("") if getattr(module, "FAMILY", None) == family), None)
 
 
 @cache

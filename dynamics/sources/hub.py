@@ -203,7 +203,7 @@ class _Repo:
         config = self._beside(found, tree, "config.json")
         tokenizer = self._beside(found, tree, "tokenizer.json") if not self.entry.tokenizer else self._own_tokenizer()
         return Files(tuple(digests) if len(digests) == len(weights) else self._local(found, weights),
-                     config, tokenizer, digests)  # fmt: skip
+                     config, tokenizer, digests, immutable=True)  # fmt: skip
 
     def release(self, checkpoint: Checkpoint) -> None:
         if self.budget is not None:

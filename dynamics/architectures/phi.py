@@ -1,0 +1,13 @@
+"""Phi: attention and MLP in parallel."""
+
+import torch
+
+from dynamics.architectures import numbered
+
+FAMILY = "phi"
+
+SITES = {
+    "W_E": lambda p: p["model.embed_tokens.weight"],
+    "W_U": lambda p: p.get("lm_head.weight", p["model.embed_tokens.weight"]).T,
+    "W_out": lambda p: torch.stack([w.T for w in numbered(p, "model.layers.{}.mlp.fc2.weight")]),
+}
