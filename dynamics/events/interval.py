@@ -45,7 +45,9 @@ def location_interval(curve: Curve, atoms: list[Atom], which: int, fit: Fit) -> 
             break
         reach *= 2
     slack = 0.02 * atom.width + 0.05 * (high - low)
-    return min(low, float(inside.min()) - slack), max(high, float(inside.max()) + slack)
+    first = max(float(inside.min()) - slack, float(curve.x[0]))
+    last = min(float(inside.max()) + slack, float(curve.x[-1]))
+    return min(low, first), max(high, last)
 
 
 def _profile(curve: Curve, atoms: list[Atom], which: int, fit: Fit, reach: float) -> tuple[Array, Array]:
