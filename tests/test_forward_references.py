@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 
 import dynamics
 from dynamics.errors import CheckpointError
+from metrics import METRICS
 
-METRICS = ["distance_from_first", "distance_to_final", "cosine_to_final", "weight_norm", "stable_rank"]
+CHOSEN = ["distance_from_first", "distance_to_final", "cosine_to_final", "weight_norm", "stable_rank"]
 
 
 def curve(frame: pl.DataFrame, metric: str, label: str) -> list[float | None]:
@@ -20,7 +21,7 @@ def curve(frame: pl.DataFrame, metric: str, label: str) -> list[float | None]:
 
 
 def test_distances_are_those_of_the_files(tiny_series: Path, tmp_path: Path) -> None:
-    run = dynamics.measure(dynamics.open_series(f"folder:{tiny_series}"), METRICS, out=tmp_path / "run")
+    run = dynamics.measure(dynamics.open_series(f"folder:{tiny_series}"), CHOSEN, out=tmp_path / "run")
     frame = run.measurements()
     name = "blocks.1.attn.W_Q"
     files = [tiny_series / f"step{step}" / "model.safetensors" for step in (0, 10, 100, 1000)]
@@ -53,4 +54,20 @@ def test_another_first_checkpoint_is_another_input(tiny_series: Path, tmp_path: 
 def test_a_first_checkpoint_that_cannot_be_read_is_named(tiny_series: Path, tmp_path: Path) -> None:
     (tiny_series / "step0" / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(CheckpointError, match=r"the first checkpoint, .*step 0, cannot be read, and distance_from_f"):
-        dynamics.measure(dynamics.open_series(f"folder:{tiny_series}"), METRICS[:1], out=tmp_path / "run")
+        dynamics.measure(dynamics.open_series(f"folder:{tiny_series}"), CHOSEN[:1], out=tmp_path / "run")
+
+
+def test_every_language_metric_measures_on_a_real_folder(tiny_series: Path, text: Path, tmp_path: Path) -> None:
+    """All of them together: one pass a task, finite numbers, and shapes as declared."""
+    names = [name for name, known in METRICS.items() if known.task in ("text", "repeated_tokens", "bigrams")]
+    names += ["copying_eigenvalues", "k_composition"]
+    settings = dynamics.Settings(tasks={
+        "text": {"path": str(text), "documents": "lines", "length": 12}, "bigrams": {"path": str(text), "least": 2},
+    })  # fmt: skip
+    series = dynamics.open_series(f"folder:{tiny_series}")
+    run = dynamics.measure(series, names, out=tmp_path / "run", settings=settings)
+    frame = run.measurements()
+    assert set(frame["metric"]) == set(names)
+    undefined = frame.filter(pl.col("value").is_null())
+    assert set(undefined["metric"]) == set(), undefined
+    assert set(frame.group_by("step").len()["len"]) == {len(frame) // 4}

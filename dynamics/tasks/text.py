@@ -23,6 +23,8 @@ FIELDS = ("tokens", "n_bytes", "early_position", "late_position", "early_window"
 
 SAMPLE = Path(__file__).with_name("sample.txt")
 
+Documents = Literal["file", "lines"]
+
 
 class Settings(TaskSettings):
     """`path` is a UTF-8 file, by default the bundled sample; each file, or each line of it, is one document;
@@ -32,7 +34,7 @@ class Settings(TaskSettings):
     """
 
     path: Path | None = None
-    documents: Literal["file", "lines"] = "file"
+    documents: Documents = "file"
     n_examples: int = Field(default=64, ge=1)
     length: int | None = Field(default=None, ge=2)
     seed: int = 0
@@ -47,7 +49,7 @@ def build(settings: Settings, subject: Subject) -> Task:
     windows: list[list[int]] = []
     n_bytes: list[int] = []
     too_short = 0
-    for ids, byte_at in _documents(settings, subject):
+    for ids, byte_at in read_documents(settings, subject):
         count = len(ids) // length
         too_short += not count
         windows += [ids[i * length : (i + 1) * length] for i in range(count)]
@@ -99,7 +101,7 @@ def in_context_windows(length: int) -> tuple[tuple[int, int], tuple[int, int]]:
     return (places[0], places[1]), (places[2], places[3])
 
 
-def _documents(settings: Settings, subject: Subject) -> Iterator[tuple[list[int], np.ndarray]]:
+def read_documents(settings: Settings, subject: Subject) -> Iterator[tuple[list[int], np.ndarray]]:
     """Each document's tokens, and the byte at which each token and the end stands."""
     if subject.tokenizer is None:
         msg = "the checkpoints bring no tokenizer.json, so text cannot be read; put one beside the weights"
