@@ -134,3 +134,12 @@ def test_no_metric_file_imports_another() -> None:
         imported = set(re.findall(r"^(?:from|import) ([\w.]+)", path.read_text("utf-8"), re.MULTILINE))
         assert not (imported & registering), f"{name} imports {imported & registering}"
         assert not {i for i in imported if i.split(".")[0] in {"dynamics", "dashboards", "transformers", "polars"}}
+
+
+LANGUAGE = ("text", "repeated_tokens", "bigrams", None)
+
+
+@pytest.mark.parametrize("name", [name for name, known in METRICS.items() if known.task in LANGUAGE])
+def test_the_documentation_names_it(name: str) -> None:
+    page = (TESTS.parent / "docs" / "metrics.md").read_text("utf-8")
+    assert f"`{name}`" in page
