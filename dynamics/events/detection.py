@@ -13,6 +13,10 @@ from dynamics.events.schema import ALL_COLUMNS, KEYS, as_measurements, no_events
 
 Key = tuple[object, ...]
 
+# On nearly noise-free curves the smallest wiggle is significant. A change of less than this share of what a bounded
+# metric can range over is not worth a word, however sure it is.
+MATERIAL_SHARE = 0.05
+
 
 def detect(
     frame: pl.DataFrame,
@@ -27,7 +31,8 @@ def detect(
     NaN and NULL values are gaps, and of two values at one step the last counts. `metrics`: optional bounds,
     `metric, lower, upper, unit`; `before` and `after` are kept inside them. `fdr`: share of false ones tolerated
     among the curves of one metric that are said to have an event. `min_size`: smallest change that is reported,
-    in the metric's unit. Returns `ALL_COLUMNS`, sorted by series, metric, axes and place.
+    in the metric's unit; by default 5 % of the distance between the bounds of a metric that has both, and anything
+    for one that has not. Returns `ALL_COLUMNS`, sorted by series, metric, axes and place.
     Raises ValueError for a frame without the four columns and for an `fdr` outside (0, 1].
     """
     if not 0 < fdr <= 1:
@@ -43,13 +48,21 @@ def detect(
     limits = _limits(metrics)
     rows = []
     for key, event in found:
+        bounds = limits.get(str(key[1]), (-np.inf, np.inf))
         q = _q_value(event.p_value, np.array(tested[str(key[1])]))
-        if q <= fdr and abs(event.magnitude) >= (min_size or 0.0):
-            rows.append(_row(key, event, q, limits.get(str(key[1]), (-np.inf, np.inf))))
+        if q <= fdr and abs(event.magnitude) >= _smallest(bounds, min_size):
+            rows.append(_row(key, event, q, bounds))
     if not rows:
         return no_events()
     order = ("series", "metric", "layer", "head", "index", "label", "midpoint")
     return pl.DataFrame(rows, schema=ALL_COLUMNS, orient="row").sort(order)
+
+
+def _smallest(bounds: tuple[float, float], min_size: float | None) -> float:
+    if min_size is not None:
+        return min_size
+    span = bounds[1] - bounds[0]
+    return MATERIAL_SHARE * span if np.isfinite(span) else 0.0
 
 
 def _q_value(p: float, tested: np.ndarray) -> float:
