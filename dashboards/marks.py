@@ -43,9 +43,12 @@ def clusters(events: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(bands, schema=columns)
 
 
-def event_bands(events: pl.DataFrame, steps: Sequence[float]) -> list[alt.Chart]:
-    """Shading behind curves: pale from the first onset to the last completion, darker where the midpoints may be."""
-    bands = thin(clusters(events), ("first", "last", "lower", "upper", "curves"))
+def event_bands(events: pl.DataFrame, steps: Sequence[float], colour: alt.Color | None = None) -> list[alt.Chart]:
+    """Shading behind curves: pale from the first onset to the last completion, darker where the midpoints may be.
+
+    With a `colour` of series, each series' bands have its own.
+    """
+    bands = thin(clusters(events), ("series", "first", "last", "lower", "upper", "curves"))
     if bands.is_empty():
         return []
     tooltip = [
@@ -53,13 +56,14 @@ def event_bands(events: pl.DataFrame, steps: Sequence[float]) -> list[alt.Chart]
         alt.Tooltip("upper:Q", title="to step", format=",.0f"),
         alt.Tooltip("curves:Q", title="curves that change here"),
     ]
+    own: dict[str, Any] = {} if colour is None else {"color": colour}
     whole = (
         alt.Chart(bands).mark_rect(style="band", opacity=0.10, clip=True)
-        .encode(x=theme.step_place(steps, "first"), x2="last:Q", tooltip=tooltip)
+        .encode(x=theme.step_place(steps, "first"), x2="last:Q", tooltip=tooltip, **own)
     )  # fmt: skip
     middle = (
         alt.Chart(bands).mark_rect(style="band", opacity=0.16, clip=True)
-        .encode(x=theme.step_place(steps, "lower"), x2="upper:Q", tooltip=tooltip)
+        .encode(x=theme.step_place(steps, "lower"), x2="upper:Q", tooltip=tooltip, **own)
     )  # fmt: skip
     return [whole, middle]
 
@@ -122,7 +126,8 @@ def line_names(frame: pl.DataFrame, names: list[str], scale: alt.Scale) -> list[
     log = scale.to_dict()["type"] == "log"
     low, high = (math.log(end) if log else end for end in scale.to_dict()["domain"])
     values = [math.log(value) if log else value for value in ends["value"].to_list()]
-    places = theme.spread(values, (high - low) * LINE / theme.HEIGHT, (low, high))
+    gap = (high - low) * LINE / theme.HEIGHT
+    places = theme.spread(values, gap, (low, high - 0.6 * gap))
     ends = ends.with_columns(pl.Series("at", [math.exp(place) if log else place for place in places], pl.Float64))
     text = alt.Chart(thin(ends, ("place", "at", "curve"))).mark_text(align="left", dx=6, fontSize=11, fontWeight=600)
     colour = alt.Color("place:N", scale=alt.Scale(domain=names), legend=None)
@@ -133,7 +138,7 @@ def series_panel(frames: Frames, metrics: tuple[str, ...], *, width: int, height
     """One panel of metrics without axes, one line a series. `words` are its `title`, `y` title and `x` title."""
     frame = thin(frames.curves(*metrics), ("series", "place", "curve", "step", "value", "stderr", "n"))
     names = frames.series_names()
-    legend = alt.Legend(title=None, orient="top") if len(names) > 1 else None
+    legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolOpacity=1) if len(names) > 1 else None
     colour = alt.Color("series:N", scale=alt.Scale(domain=names), legend=legend)
     title = words.get("x", "training step")
     x = theme.step_x(frames.steps(), title=title, labels=title is not None)
@@ -147,6 +152,6 @@ def series_panel(frames: Frames, metrics: tuple[str, ...], *, width: int, height
     lines = alt.Chart(frame).mark_line(clip=True).encode(x=x, y=y, color=colour, detail="curve:N", strokeWidth=marked)
     named = words.get("title") or words.get("y") or metrics[0]
     points = hover_points(alt.Chart(frame).encode(x=x, y=y, color=colour), f"near_{metrics[0]}", tooltip(frame, named))
-    bands = event_bands(frames.events_of(*metrics), frames.steps())
+    bands = event_bands(frames.events_of(*metrics), frames.steps(), colour if len(names) > 1 else None)
     panel = alt.layer(*bands, lines, points, *failures(frames)).properties(width=width, height=height)
     return panel.properties(title=words["title"]) if words.get("title") else panel

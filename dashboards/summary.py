@@ -19,7 +19,6 @@ from dashboards.wording import count, detail, doubt, join, lower, verb
 
 MAX_PLACES = 6
 MAX_NAMED = 4  # changes in a headline
-MORE = "more finding"
 ONE_JUMP = 0.8  # of a curve's range within one gap between checkpoints
 
 
@@ -85,7 +84,7 @@ def _finding(frames: Frames, group: pl.DataFrame) -> Finding:
     said = f"Largest in {event['place']}: {said}." if len(places) > 1 else f"{said[:1].upper()}{said[1:]}."
     if group.height > 1:
         said += f" All {group.height} midpoints lie between steps {interval(*_ends(group))}."
-    return Finding(event["series"], event["metric"], claim, short, said, doubt(group), bool(event["large"]), event)
+    return Finding(event["series"], event["metric"], claim, short, said, doubt(by_size), bool(event["large"]), event)
 
 
 def _ends(group: pl.DataFrame) -> tuple[float, float]:
@@ -127,8 +126,11 @@ def _largest(frames: Frames, found: list[Finding]) -> str:
         f"{finding.short} around step {step(finding.strongest['midpoint'])}"
         for finding in sorted(named, key=lambda finding: finding.strongest["midpoint"])
     ]
-    more = len(found) - len(named)
-    return f"{join(parts)}.{f' {count(more, MORE)} below.' if more else ''}"
+    small = sum(not finding.large for finding in found) if found != large else 0
+    more = [count(len(large) - len(named), "more change") if len(large) > len(named) else "",
+            count(small, "small one") if small else ""]  # fmt: skip
+    listed = join([part for part in more if part]) if any(more) else ""
+    return f"{join(parts)}.{f' Besides: {listed}.' if listed else ''}"
 
 
 def _orders(frames: Frames, findings: list[Finding]) -> list[Remark]:

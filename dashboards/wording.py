@@ -10,7 +10,7 @@ from dashboards.theme import P95, interval, number, probability, shorten, step
 
 VERBS = {
     ("transition", "up"): "rose", ("transition", "down"): "fell",
-    ("bump", "up"): "rose and came back", ("bump", "down"): "dipped and came back",
+    ("bump", "up"): "bulged above its trend", ("bump", "down"): "sagged below its trend",
     ("plateau", "up"): "stopped rising for a while", ("plateau", "down"): "stopped falling for a while",
     ("kink", "up"): "bent upwards", ("kink", "down"): "bent downwards",
     ("spike", "up"): "spiked upwards", ("spike", "down"): "spiked downwards",
@@ -28,7 +28,7 @@ def change(event: Event) -> str:
     """From what to what, or by how much, short enough for a table."""
     by = _signed(event["magnitude"])
     if event["kind"] in ("bump", "spike"):
-        return f"{by}, then back"
+        return f"{by} off its trend"
     if event["kind"] == "kink":
         return f"{by} by the end"
     if event["kind"] == "plateau":
@@ -60,14 +60,16 @@ def sureness(event: Event) -> str:
 
 
 def doubt(group: pl.DataFrame) -> str:
-    """Why a group of events may be less than it seems, or an empty text."""
+    """Why events, the largest first, may be less than they seem: the note, or what the flags say, or nothing."""
+    notes = [shorten(note, 300) for note in group["note"].head(1).drop_nulls().to_list() if note]
+    if notes:
+        return notes[0]
     doubts = []
     if "tentative" in group.columns and group["tentative"].fill_null(value=False).all():
         doubts.append("tentative: too little was measured after it to see it settle")
     if "resolved" in group.columns and not group["resolved"].fill_null(value=True).any():
         doubts.append("the whole change fits between two checkpoints, so it may have been quicker")
-    notes = [shorten(note, 300) for note in group["note"].drop_nulls().unique(maintain_order=True).to_list() if note]
-    return "; ".join([*doubts, *notes[:2]])
+    return "; ".join(doubts)
 
 
 def lower(title: str) -> str:

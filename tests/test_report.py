@@ -229,7 +229,7 @@ def test_small_changes_are_told_apart_from_large_ones(tmp_path: Path) -> None:
         ]
         store.write_events(pl.DataFrame(events, infer_schema_length=None))
     text = " ".join(Page(write_report(folder, pictures=False)).text.split())
-    assert "two-layer: prefix matching rose in L1H0 around step 400. 1 more finding below." in text
+    assert "two-layer: prefix matching rose in L1H0 around step 400. Besides: 1 small one." in text
     assert "1 small change, each less than a tenth of its metric's range" in text
     assert "2 of 8 heads change, 1 of them by much" in (folder / "report.html").read_text(encoding="utf-8")
 

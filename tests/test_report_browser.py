@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
-from test_chart_stores import write_induction_run
+from test_chart_stores import event_row, write_induction_run
 from test_report import hostile_run
 
 from dashboards.report import write_report
+from dynamics.store import Store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need the playwright package")
@@ -62,6 +64,19 @@ def test_it_opens_from_disk_without_a_complaint_or_a_request(browser: Any, repor
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+def test_events_in_two_series_share_one_timeline(browser: Any, tmp_path: Path) -> None:
+    folder = write_induction_run(tmp_path / "run", events=False)
+    with Store(folder) as store:
+        events = [event_row(series, "loss", 90, 4.0, 3.0) for series in ("two-layer", "one-layer")]
+        events.append(event_row("one-layer", "prefix_matching", 300, 0.03, 0.3, layer=0, head=1))
+        store.write_events(pl.DataFrame(events, infer_schema_length=None))
+    page, troubles = visit(browser, write_report(folder, pictures=False))
+    draw_all(page)
+    assert troubles == []
+    canvas = page.locator(".plot").first.locator("canvas").bounding_box()
+    page.mouse.click(canvas["x"] + canvas["width"] * 0.7, canvas["y"] + 40)
+
+
 def test_hostile_names_run_nothing(browser: Any, tmp_path: Path) -> None:
     page, troubles = visit(browser, write_report(hostile_run(tmp_path / "run"), pictures=False))
     draw_all(page)
@@ -88,9 +103,9 @@ def test_a_brush_on_the_timeline_narrows_the_other_figures(browser: Any, report:
     timeline.scroll_into_view_if_needed()
     before = page.evaluate("report.views[1].view.signal('from_step')")
     box = timeline.locator("canvas").bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 8)
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.4)
     page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 8, steps=5)
+    page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.4, steps=5)
     page.mouse.up()
     page.wait_for_function("report.views[1].view.signal('from_step') > 1", timeout=5000)
     assert before == 0

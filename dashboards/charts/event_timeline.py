@@ -14,6 +14,7 @@ from dashboards.order import order
 from dashboards.theme import Drawing
 
 MAX_ROWS = 40
+MAX_SMALL = 16  # rows beyond which only large changes are added
 ROW = 20  # pixels
 
 
@@ -24,7 +25,8 @@ def event_timeline(frames: Frames) -> Drawing:
     if rows.is_empty():
         return None
     names = [name for name in frames.series_names() if (rows["series"] == name).any()]
-    panels = [_panel(frames, rows.filter(pl.col("series") == name), name, len(names) > 1) for name in names]
+    families = rows["about"].unique().sort().to_list()
+    panels = [_panel(frames, rows.filter(pl.col("series") == name), name, families) for name in names]
     total = frames.events.height
     limit = (
         f" The {rows.height} largest of {total:,} events are shown; all are in events.csv."
@@ -48,6 +50,8 @@ def _rows(frames: Frames) -> pl.DataFrame:
     """The events to show, large ones first, each part from the earliest; `box` numbers those not to be ordered."""
     known = frames.events.filter(pl.col("lower").is_not_null() & pl.col("upper").is_not_null())
     largest = known.sort("share", "curve", descending=[True, False], nulls_last=True).head(MAX_ROWS)
+    few = max(MAX_SMALL - largest.filter(pl.col("large")).height, 0)
+    largest = pl.concat([largest.filter(pl.col("large")), largest.filter(~pl.col("large")).head(few)])
     rows: list[dict[str, Any]] = []
     for series in frames.series_names():
         own = largest.filter(pl.col("series") == series)
@@ -64,7 +68,7 @@ def _name(frames: Frames, event: dict[str, Any]) -> str:
     return theme.shorten(f"{frames.title(event['metric'])} {event['place']}".strip(), 44)
 
 
-def _panel(frames: Frames, rows: pl.DataFrame, series: str, titled: bool) -> Drawing:
+def _panel(frames: Frames, rows: pl.DataFrame, series: str, families: list[str]) -> Drawing:
     steps = frames.steps()
     names = rows["name"].to_list()
     labels = {str(row): name for row, name in zip(rows["row"].to_list(), names, strict=True)}
@@ -73,8 +77,7 @@ def _panel(frames: Frames, rows: pl.DataFrame, series: str, titled: bool) -> Dra
     frame = thin(rows.with_columns(pl.col("row").cast(pl.String)), columns)
     axis = alt.Axis(labelExpr=_labels(labels), labelLimit=260, domain=False, ticks=False, grid=False)
     y = alt.Y("row:N", title=None, scale=alt.Scale(domain=list(labels)), axis=axis)
-    families = list(dict.fromkeys(rows["about"].to_list()))
-    colour = alt.Color("about:N", scale=alt.Scale(domain=sorted(families)), legend=None)
+    colour = alt.Color("about:N", scale=alt.Scale(domain=families), legend=None)
     base = alt.Chart(frame).encode(y=y, color=colour)
     pick = alt.selection_point(name=f"pick_{frames.series_names().index(series)}", fields=["curve"], on="click")
     brush = alt.selection_interval(name=f"window_{frames.series_names().index(series)}", encodings=["x"])
@@ -84,18 +87,18 @@ def _panel(frames: Frames, rows: pl.DataFrame, series: str, titled: bool) -> Dra
             opacity=_strength(1), x=theme.step_place(steps, "onset"), x2="completion:Q"),
         base.mark_bar(height=9, clip=True).encode(
             opacity=_strength(0.45),
-            x=theme.step_place(steps, "lower"), x2="upper:Q", tooltip=_tooltip()
-        ).add_params(pick),
+            x=theme.step_place(steps, "lower"), x2="upper:Q", tooltip=_tooltip()),
         base.mark_point(filled=True, size=70, clip=True).encode(
             opacity=_strength(1),
             x=theme.step_x(steps, field="midpoint"), tooltip=_tooltip(), shape=alt.Shape(
                 "direction:N", legend=None,
                 scale=alt.Scale(domain=["up", "down"], range=["triangle-up", "triangle-down"])),
         ),
-        _checkpoints(frames, series).add_params(brush),
+        # Both on one layer: Altair gives a selection of any layer to all, and two would be one too many.
+        _checkpoints(frames, series).add_params(brush, pick),
     ]  # fmt: skip
     panel = alt.layer(*layers).properties(width=theme.WIDTH - 100, height=ROW * len(names) + 10)
-    return panel.properties(title=series) if titled else panel
+    return panel.properties(title=series)
 
 
 def _labels(labels: dict[str, str]) -> str:
