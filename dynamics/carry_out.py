@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from dynamics.errors import UsageError
+from dynamics.importing import import_results
 from dynamics.recipe import Recipe, SeriesEntry
 from dynamics.run import Run
 from dynamics.sources import Series, open_series
+from dynamics.store import Store
 from dynamics.sweep import Settings, Watch, find_metric, measure
 
 ADAPTIVE = "adaptive"
@@ -21,9 +23,12 @@ def carry_out(
     """Measure every series of a recipe into one store and detect events across them. The report is another step."""
     for name in recipe.metrics:
         find_metric(name)
-    opened = _trained(recipe, Path(out)) if recipe.train and source is None else [
-        _open(recipe, entry, source) for entry in recipe.series
-    ]  # fmt: skip
+    if recipe.metrics:
+        opened = _trained(recipe, Path(out)) if recipe.train and source is None else [
+            _open(recipe, entry, source) for entry in recipe.series
+        ]  # fmt: skip
+    else:
+        opened = []
     names = [series.name for series in opened]
     if len(set(names)) < len(names):
         msg = f"recipe {recipe.name!r} has two series of one name among {', '.join(names)}; name each with 'name'"
@@ -32,6 +37,10 @@ def carry_out(
     settings = Settings(recipe.tasks, recipe.device, recipe.dtype, recipe.model_dump(mode="json"), budget)
     for series in opened:
         measure(series, recipe.metrics, out=out, settings=settings, watch=watch)
+    if recipe.imports:
+        with Store(out) as store:
+            for entry in recipe.imports:
+                import_results(entry.path, store, series=entry.series, only=entry.only)
     run = Run(out)
     run.detect(fdr=recipe.events.fdr)
     return run
@@ -65,5 +74,8 @@ def _open(recipe: Recipe, entry: SeriesEntry, source: str | None) -> Series:
 
 
 def _listed(recipe: Recipe, locator: str, name: str | None) -> Series:
-    series = open_series(locator, steps="all" if recipe.steps == ADAPTIVE else recipe.steps, name=name)
+    series = open_series(
+        locator, steps="all" if recipe.steps == ADAPTIVE else recipe.steps, name=name,
+        include_defective=recipe.include_defective, disk_budget=recipe.disk_budget,
+    )  # fmt: skip
     return series.with_tokens(recipe.tokens_per_step) if recipe.tokens_per_step else series

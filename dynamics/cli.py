@@ -110,6 +110,10 @@ def measure(
     out: Annotated[Path, typer.Option(help="Folder of the run.", show_default=False)],
     steps: Annotated[str, typer.Option(help="all, log:40, every:5, 0,512,1000.., 1000..20000, adaptive")] = "all",
     budget: Annotated[int, typer.Option(help="Checkpoints that --steps adaptive may measure.", min=8)] = 30,
+    include_defective: Annotated[
+        bool, typer.Option("--include-defective", help="Measure checkpoints that are known to be wrong, too.")
+    ] = False,
+    disk_budget: Annotated[str | None, typer.Option(help="What downloads may take, such as 20GB.")] = None,
     text: Annotated[Path | None, typer.Option(help="A UTF-8 file for the task 'text'.")] = None,
     device: str = "cpu",
     dtype: str = "float32",
@@ -122,6 +126,8 @@ def measure(
         series=(SeriesEntry(source=series),),
         steps=steps,
         budget=budget,
+        include_defective=include_defective,
+        disk_budget=disk_budget,
         metrics=tuple(name.strip() for name in metrics.split(",") if name.strip()),
         tasks={"text": {"path": str(text)}} if text else {},
         device=device,
@@ -132,12 +138,29 @@ def measure(
     sys.exit(_say_failures(finished))
 
 
+@app.command("import")
+def import_file(
+    path: Annotated[Path, typer.Argument(help="CSV, Parquet, harness JSON or trainer_state.json.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the run.", show_default=False)],
+    series: Annotated[str | None, typer.Option(help="The history's name, where the file has none.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Metrics by pattern, lambada_*_acc; may be repeated.")] = None,
+) -> None:
+    """Take in results that others measured, for events and reports."""
+    from dynamics.importing import import_results
+    from dynamics.store import Store
+
+    with Store(out) as store:
+        rows = import_results(path, store, series=series, only=tuple(only or ()))
+    series_count, metrics = rows["series"].n_unique(), rows["metric"].n_unique()
+    typer.echo(f"{len(rows)} measurements of {metrics} metrics over {series_count} series are in {out}")
+
+
 @app.command()
 def detect(
     folder: Folder,
     metric: Annotated[list[str] | None, typer.Option(help="Only this metric; may be given again.")] = None,
     fdr: Annotated[float, typer.Option(help="False-discovery rate over all curves.")] = 0.05,
-    min_size: Annotated[float | None, typer.Option(help="Smallest change to report, in the metric's unit.")] = None,
+    min_size: Annotated[float | None, typer.Option(help="Smallest change to report, in the metric's unit; by default 5 % of a bounded metric's span.")] = None,
 ) -> None:
     """Find events in what is stored."""
     from dynamics.run import Run
@@ -151,6 +174,19 @@ def report(folder: Folder) -> None:
     from dashboards.report import write_report
 
     typer.echo(str(write_report(folder)))
+
+
+@app.command()
+def serve(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run, or of several.", show_default=False)],
+    port: int = 8765,
+    host: Annotated[str, typer.Option(help="Address to answer at; another than loopback needs --public.")] = "127.0.0.1",
+    public: Annotated[bool, typer.Option("--public", help="Answer beyond this machine, to who has the token.")] = False,
+) -> None:
+    """Show a run in a browser while it measures."""
+    from dashboards.page.app import serve as serve_page
+
+    serve_page(folder, port, host=host, public=public, announce=lambda address: typer.echo(f"open {address}"))
 
 
 @app.command()

@@ -24,6 +24,14 @@ class SeriesEntry(Strict):
     source: str | None = None
 
 
+class ImportEntry(Strict):
+    """Results of others to take in. `only` are patterns of metric names, such as lambada_*_acc."""
+
+    path: str
+    series: str | None = None
+    only: tuple[str, ...] = ()
+
+
 class EventSettings(Strict):
     """`fdr` is the false-discovery rate over all curves of a family."""
 
@@ -63,7 +71,10 @@ class Recipe(Strict):
     series: tuple[SeriesEntry, ...] = (SeriesEntry(),)
     steps: str = "all"  # the language of sources/steps.py, or "adaptive"
     budget: int = Field(default=30, ge=8)  # checkpoints that an adaptive sweep may measure
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...] = ()
+    imports: tuple[ImportEntry, ...] = ()
+    include_defective: bool = False
+    disk_budget: str | None = None  # such as "20GB"
     tasks: dict[str, dict[str, Any]] = {}
     tokens_per_step: int | None = Field(default=None, ge=1)
     device: str = "cpu"
@@ -97,7 +108,13 @@ def read_recipe(path: str | Path) -> Recipe:
         where = ".".join(map(str, first["loc"]))
         msg = f"recipe {str(path)!r}, {where!r}: {first['msg']}; a recipe has {', '.join(Recipe.model_fields)}"
         raise UsageError(msg) from error
-    return recipe.model_copy(update={"tasks": {k: _relative(v, path.parent) for k, v in recipe.tasks.items()}})
+    if not recipe.metrics and not recipe.imports:
+        msg = f"recipe {str(path)!r} asks for nothing; give it 'metrics' to measure or 'imports' to take in"
+        raise UsageError(msg)
+    folder = path.parent
+    imports = tuple(entry.model_copy(update=_relative({"path": entry.path}, folder)) for entry in recipe.imports)
+    tasks = {name: _relative(settings, folder) for name, settings in recipe.tasks.items()}
+    return recipe.model_copy(update={"tasks": tasks, "imports": imports})
 
 
 def read_seeds(text: str) -> tuple[int, ...]:

@@ -69,7 +69,8 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 
 # The store keeps numbers of other inputs, definitions and weights than the present ones. This view holds for each
-# metric those that the latest run asking for it asked for, at the weights that the checkpoints have now.
+# metric those that the latest run asking for it asked for, at the weights that the checkpoints have now. Imported
+# numbers have no weights: they belong to their step whatever weights it has.
 CURVES = """
 CREATE OR REPLACE VIEW curves AS
 WITH latest AS (
@@ -79,7 +80,8 @@ WITH latest AS (
 SELECT m.*, c.tokens_seen
 FROM measurements m
 JOIN latest USING (series, metric, task_hash, version)
-JOIN checkpoints c USING (series, stage, step, weights_sha)
+JOIN checkpoints c USING (series, stage, step)
+WHERE m.weights_sha = c.weights_sha OR m.weights_sha = ''
 """
 
 _SQL_TYPES = {_TEXT: "VARCHAR", _INT: "BIGINT", _REAL: "DOUBLE", _TIME: "TIMESTAMP"}

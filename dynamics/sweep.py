@@ -26,6 +26,7 @@ from dynamics.adaptive import rounds
 from dynamics.checkpoint import Checkpoint, Files, read_json
 from dynamics.errors import CheckpointError, unknown
 from dynamics.forward import check_model, check_reads, measure_task, measure_weights
+from dynamics.importing import logged_rows, write_rows
 from dynamics.model import SeriesModel
 from dynamics.prefetch import Opened, ahead, open_checkpoint, published_sha
 from dynamics.readings import to_frame
@@ -129,6 +130,9 @@ class _Sweep:
                 with ahead(self.series, self._to_open(checkpoints)) as opened:
                     for checkpoint, future in opened:
                         self._one(checkpoint, future)
+        logged = logged_rows(self.series.name, self.series.logged())
+        if len(logged):
+            write_rows(self.store, logged, origin="the training log")
         finished = datetime.now(UTC).replace(tzinfo=None)
         self.store.write(runs=[self._run_row(started) | {"finished": finished}])
 
@@ -208,7 +212,8 @@ class _Sweep:
             self._failed(checkpoint, error)
             return
         gaps = frame.filter(pl.col("value").is_null())["metric"].unique().sort().to_list()
-        note = "; ".join(f"{name} is undefined: {METRICS[name].undefined or 'not a number'}" for name in gaps)
+        notes = [f"{name} is undefined: {METRICS[name].undefined or 'not a number'}" for name in gaps]
+        note = "; ".join([self.model.changed] * bool(self.model.changed) + notes)
         self.store.write(measurements=frame, checkpoints=[_measured_row(opened, note)])
         self._report(checkpoint, "measured", note)
 
