@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
@@ -33,8 +35,8 @@ class ToySuperposition(PreTrainedModel):
 
     def __init__(self, config: ToySuperpositionConfig) -> None:
         super().__init__(config)
-        drawn = nn.init.xavier_normal_(torch.empty(config.d_hidden, config.n_features))
-        self.W = nn.Parameter(config.weight_scale * drawn)
+        spread = config.weight_scale * math.sqrt(2 / (config.n_features + config.d_hidden))  # Xavier's
+        self.W = nn.Parameter(spread * torch.randn(config.d_hidden, config.n_features))
         self.b = nn.Parameter(torch.zeros(config.n_features))
         self.post_init()
 
