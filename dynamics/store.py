@@ -152,6 +152,8 @@ class Store:
     def _replace(self, table: str, frame: pl.DataFrame) -> None:
         if frame.is_empty():
             return
+        if table != "measurements":  # there the key names all rows of one metric at one checkpoint
+            frame = frame.unique(KEYS[table], keep="last", maintain_order=True)
         self._db.register("_rows", frame)
         # Anti-join on the key: deleting by key keeps the write idempotent without a primary-key index, which
         # would cost ten times the space and five times the time.

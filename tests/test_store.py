@@ -42,6 +42,12 @@ def test_writing_a_row_again_replaces_it(tmp_path: Path) -> None:
         assert store.read("measurements")["value"].to_list() == [2.0]
 
 
+def test_a_row_that_is_given_twice_is_stored_once(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.write(tasks=[{"task": "text", "task_hash": "h", "seed": seed} for seed in (1, 2)])
+        assert store.read("tasks")["seed"].to_list() == [2]
+
+
 def test_other_weights_inputs_or_definitions_are_other_rows(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         for change in ({}, {"weights_sha": "other"}, {"task_hash": "other"}, {"version": 2}):
