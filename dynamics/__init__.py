@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dynamics.callback import MeasureCallback
     from dynamics.events import detect
     from dynamics.run import Run
     from dynamics.sources import Series, open_series
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from dynamics.sweep import Settings, measure
 
 _HOME = {
+    "MeasureCallback": "dynamics.callback",
     "Run": "dynamics.run",
     "Series": "dynamics.sources",
     "Settings": "dynamics.sweep",
@@ -25,7 +27,7 @@ _HOME = {
     "open_series": "dynamics.sources",
 }
 
-__all__ = ["Run", "Series", "Settings", "Store", "detect", "measure", "open_series"]
+__all__ = ["MeasureCallback", "Run", "Series", "Settings", "Store", "detect", "measure", "open_series"]
 
 
 def __getattr__(name: str) -> Any:

@@ -25,13 +25,14 @@ import torch
 from dynamics.adaptive import rounds
 from dynamics.checkpoint import Checkpoint, Files, read_json
 from dynamics.errors import CheckpointError, unknown
-from dynamics.forward import check_model, check_reads, measure_task, measure_weights
+from dynamics.forward import check_reads, measure_task, measure_weights
 from dynamics.importing import logged_rows, write_rows
 from dynamics.model import SeriesModel
 from dynamics.prefetch import Opened, ahead, open_checkpoint, published_sha
 from dynamics.readings import to_frame
 from dynamics.references import References, open_reference, read_references
 from dynamics.run import Run
+from dynamics.self_check import check_model
 from dynamics.sources import Series
 from dynamics.store import Store, to_json
 from dynamics.tasks import Subject, Task, build_task, task_files
@@ -69,6 +70,7 @@ class Settings:
     dtype: str = "float32"
     recipe: Mapping[str, Any] = field(default_factory=dict)
     budget: int | None = None
+    run_id: str | None = None  # for a run that is measured piece by piece
 
 
 def measure(
@@ -110,7 +112,7 @@ class _Sweep:
     def __init__(self, series: Series, metrics: list[Metric], settings: Settings, store: Store) -> None:
         self.series, self.metrics, self.settings, self.store = series, metrics, settings, store
         self.references = References()
-        self.run_id = uuid.uuid4().hex[:12]
+        self.run_id = settings.run_id or uuid.uuid4().hex[:12]
         self.done = 0
 
     def run(self, watch: Watch) -> None:
