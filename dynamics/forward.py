@@ -17,7 +17,8 @@ from transformers import PreTrainedModel
 
 from dynamics import kernels
 from dynamics.architectures import neurons_of_last_layer
-from dynamics.errors import CheckpointError, UsageError
+from dynamics.errors import UsageError
+from dynamics.lens import Stream, watching
 from dynamics.model import SeriesModel, unembedding
 from dynamics.tasks import Task
 from metrics.attention import Attention
@@ -26,6 +27,9 @@ from metrics.spectrum import spectra
 
 # Rows unembedded at once: 512 x 50k float32 logits are 100 MB; fewer rows would starve the matrix product.
 LOSS_ROWS = 512
+
+# Enough for a mean over a task's examples; every layer is unembedded at each of them.
+LENS_POSITIONS = 8
 
 # One metric's answers: for each layer (None where it has none), the values of every batch.
 Readings = dict[tuple[str, int | None], list[Tensor]]
@@ -83,7 +87,8 @@ def _pass(
 ) -> dict[str, Tensor]:
     """Run the model on one batch; call the metrics of each site as it comes by; return the sites to keep."""
     layered = [metric for metric in metrics if "attention" in metric.reads]
-    later = [metric for metric in metrics if "attention" not in metric.reads]
+    lenses = [metric for metric in metrics if "lens" in metric.reads]
+    later = [metric for metric in metrics if metric not in layered + lenses]
     given = batch | dict(weights)
     if "inputs" in batch:
         sites = {"outputs": model.module(inputs=batch["inputs"])}
@@ -93,14 +98,17 @@ def _pass(
         for metric in layered:
             sites = {name: attention if name == "attention" else given[name] for name in metric.reads}
             readings[metric.name, layer].append(metric.function(**sites))
-        if layer == model.n_layers - 1 and not (later or kept):
+        if layer == model.n_layers - 1 and not (later or lenses or kept):
             raise _Enough
 
     wanted = {site for metric in later for site in metric.sites()} | kept
-    with _listening_to_neurons(model, task, "mlp_post" in wanted) as neurons:
+    spread = _spread(batch["tokens"].shape[1]) if lenses else None
+    with _listening_to_neurons(model, task, "mlp_post" in wanted) as neurons, watching(model.module, spread) as stream:
         hidden = run(model.module, batch["tokens"], on_attention if layered else None)
     if hidden is None:
         return {}
+    if stream is not None:
+        _through_the_lens(stream, hidden, lenses, given, readings)
     sites = _after(model.module, task, batch["tokens"], hidden, wanted) | neurons
     return _read(later, given | sites, sites, kept, readings)
 
@@ -112,6 +120,23 @@ def _read(
     for metric in metrics:
         readings[metric.name, None].append(metric.function(**{name: given[name] for name in metric.reads}))
     return {site: sites[site] for site in kept}
+
+
+def _spread(length: int) -> list[int]:
+    """The positions that the lens reads, evenly spread and without the start token."""
+    return sorted(set(torch.linspace(1, length - 1, LENS_POSITIONS).round().int().tolist()))
+
+
+def _through_the_lens(
+    stream: Stream, hidden: Tensor, metrics: Sequence[Metric], given: Mapping[str, Any], readings: Readings
+) -> None:
+    """Call the metrics that read the logit lens, layer by layer."""
+    target = logits(stream.module, hidden[:, stream.positions]).float().log_softmax(-1)
+    for layer, normalised in enumerate(stream.by_layer(hidden)):
+        lens = logits(stream.module, normalised).float().log_softmax(-1)
+        sites = {**given, "lens": lens, "lens_target": target}
+        for metric in metrics:
+            readings[metric.name, layer].append(metric.function(**{name: sites[name] for name in metric.reads}))
 
 
 @contextmanager
@@ -146,7 +171,7 @@ def run(module: PreTrainedModel, tokens: Tensor, on_attention: kernels.OnAttenti
 
     hook = unembedding(module).register_forward_pre_hook(capture)
     try:
-        with _attention_kernel(module, kernels.NAME), kernels.listening(on_attention):
+        with attention_kernel(module, kernels.NAME), kernels.listening(on_attention):
             module(input_ids=tokens, use_cache=False)
     except _Enough:
         pass
@@ -156,7 +181,8 @@ def run(module: PreTrainedModel, tokens: Tensor, on_attention: kernels.OnAttenti
 
 
 @contextmanager
-def _attention_kernel(module: PreTrainedModel, name: str) -> Iterator[None]:
+def attention_kernel(module: PreTrainedModel, name: str) -> Iterator[None]:
+    """The model with another attention implementation, and afterwards its own again."""
     before = module.config._attn_implementation or "eager"
     module.set_attn_implementation(name)
     try:
@@ -247,41 +273,3 @@ def check_reads(metrics: Sequence[Metric], fields: Sequence[str]) -> None:
         ):  # fmt: skip
             msg = f"metric {metric.name!r} reads an activation of another checkpoint; only weights can be referred to"
             raise UsageError(msg)
-
-
-@torch.inference_mode()
-def check_model(model: SeriesModel, *, tolerance: float = 1e-4) -> None:
-    """Compare the fast readings with transformers' own on one small batch, and refuse to go on if they differ.
-
-    Attention patterns are compared with `output_attentions=True` under eager attention, and the logits that are
-    rebuilt from the last residual stream with the model's own.
-    """
-    module, d_vocab = model.module, int(model.config.vocab_size)
-    if module.get_output_embeddings() is None:
-        return  # a model that reads numbers is called as it is: there is no short way to check
-    length = min(24, int(model.config.max_position_embeddings))
-    tokens = (torch.arange(2 * length, device=model.device).view(2, length) * 7919 + 13) % d_vocab
-    patterns: dict[int, Tensor] = {}
-    hidden = run(module, tokens, lambda layer, attention: patterns.update({layer: attention.pattern()}))
-    assert hidden is not None
-    rebuilt = logits(module, hidden)
-    with _attention_kernel(module, "eager"):
-        expected = module(input_ids=tokens, output_attentions=True, use_cache=False)
-    _compare("logits", rebuilt, expected.logits, tolerance)
-    if len(patterns) != model.n_layers:
-        msg = f"{len(patterns)} of {model.n_layers} layers of {model.config.model_type!r} gave their attention"
-        raise CheckpointError(msg)
-    for layer, theirs in enumerate(expected.attentions or ()):
-        _compare(f"attention of layer {layer}", patterns[layer], theirs[..., : tokens.shape[1]], tolerance)
-
-
-def _compare(what: str, ours: Tensor, theirs: Tensor, tolerance: float) -> None:
-    # Half precision rounds the two ways of computing apart by its own resolution.
-    bound = max(tolerance, 8 * torch.finfo(theirs.dtype).eps) * max(1.0, float(theirs.abs().max()))
-    worst = float((ours.float() - theirs.float()).abs().max())
-    if not worst <= bound:
-        msg = (
-            f"self-check failed: {what} differ from transformers' own by {worst:.2g}, more than {bound:.2g}; this "
-            "architecture is not measured correctly, so nothing was measured"
-        )
-        raise UsageError(msg)

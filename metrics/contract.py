@@ -23,6 +23,8 @@ ACTIVATION_SITES = {
     "token_loss": "[batch pos], the loss of predicting each token from those before it; entry i is token i + 1",
     "token_correct": "[batch pos], 1 where the token is the one predicted as likeliest, else 0; placed as token_loss",
     "loss_at": "callable: token positions -> their losses [batch n]; nothing else is unembedded",
+    "lens": "[batch n d_vocab], log-probabilities of one layer's logit lens; the metric is called once a layer",
+    "lens_target": "[batch n d_vocab], the model's own log-probabilities at the same positions",
     "logits": "[batch pos d_vocab], at the positions that the task reads",
     "mlp_post": "[batch pos d_mlp], the last layer's neurons after their activation, at the positions the task reads",
     "outputs": "[example output], the answer of a model that reads numbers and not tokens",
@@ -44,6 +46,7 @@ WEIGHT_SITES = {
     "W": "[d_hidden n_features], the toy autoencoder's weights; column i is the direction of feature i",
 }
 SITES = ACTIVATION_SITES | WEIGHT_SITES
+BY_LAYER = ("attention", "lens")
 SUFFIXES = ("_final", "_first")
 AXES = ("layer", "head", "index", "label")
 
@@ -145,8 +148,9 @@ def _check(candidate: Metric) -> None:
         msg = f"metric {candidate.name!r} has labels {candidate.labels} but no 'label' axis; its axes are " \
               f"{candidate.axes}"  # fmt: skip
         raise ValueError(msg)
-    if "attention" in candidate.reads and not (candidate.per_example and candidate.axes[:1] == ("layer",)):
-        msg = f"metric {candidate.name!r} reads attention, which comes layer by layer and batch by batch: " \
+    by_layer = next((site for site in BY_LAYER if site in candidate.reads), None)
+    if by_layer and not (candidate.per_example and candidate.axes[:1] == ("layer",)):
+        msg = f"metric {candidate.name!r} reads {by_layer}, which comes layer by layer and batch by batch: " \
               "its first axis must be 'layer' and it must return one value for each example"  # fmt: skip
         raise ValueError(msg)
 

@@ -14,6 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from dynamics import forward
 from dynamics.errors import UsageError
+from dynamics.self_check import check_model
 from dynamics.tasks import Task
 from metrics import METRICS, contract
 from metrics.contract import Metric, metric
@@ -157,7 +158,7 @@ def test_an_activation_of_another_checkpoint_is_refused(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("family", CONFIGS)
 def test_the_self_check_accepts_every_family(family: str) -> None:
-    forward.check_model(Model(family))  # pyright: ignore[reportArgumentType]
+    check_model(Model(family))  # pyright: ignore[reportArgumentType]
 
 
 def test_the_self_check_refuses_readings_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +169,7 @@ def test_the_self_check_refuses_readings_that_differ(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(forward.kernels, "compute", wrong_scale)
     with pytest.raises(UsageError, match=r"self-check failed: .* differ from transformers' own by"):
-        forward.check_model(Model("gpt_neox"))  # pyright: ignore[reportArgumentType]
+        check_model(Model("gpt_neox"))  # pyright: ignore[reportArgumentType]
 
 
 def test_a_pass_leaves_the_model_as_it_was() -> None:
