@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from metrics.contract import metric
 
 Weights = Mapping[str, Tensor]
 ByParameter = dict[str, Float[Tensor, ""]]
+CACHED = 1 << 16  # entries
 
 
 @metric(
@@ -38,7 +39,7 @@ def sum_of_squared_weights(weights: Mapping[str, Tensor]) -> Tensor:
     >>> sum_of_squared_weights({"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([[3.0]])})
     tensor(14., dtype=torch.float64)
     """
-    return torch.stack([tensor.double().square().sum() for tensor in weights.values()]).sum()
+    return torch.stack([_sum(torch.square, tensor) for tensor in weights.values()]).sum()
 
 
 @metric(
@@ -137,7 +138,7 @@ def cosine_to_final(weights: Weights, weights_final: Weights) -> ByParameter:
     {'W': tensor(0.6000, dtype=torch.float64)}
     """
     return {
-        name: (weights[name].double() * final.double()).sum() / (_norm(weights[name]) * _norm(final))
+        name: _sum(torch.mul, weights[name], final) / (_norm(weights[name]) * _norm(final))
         for name, final in weights_final.items()
     }
 
@@ -167,15 +168,24 @@ def hoyer_sparsity(weights: Weights) -> ByParameter:
     found = {}
     for name, tensor in weights.items():
         root = torch.tensor(float(tensor.numel()), dtype=torch.float64).sqrt()
-        found[name] = (root - tensor.double().abs().sum() / _norm(tensor)) / (root - 1)
+        found[name] = (root - _sum(torch.abs, tensor) / _norm(tensor)) / (root - 1)
     return found
 
 
 def _norm(tensor: Tensor) -> Float[Tensor, ""]:
-    return tensor.double().square().sum().sqrt()
+    return _sum(torch.square, tensor).sqrt()
 
 
 def _relative(tensor: Tensor, reference: Tensor) -> Float[Tensor, ""]:
     """The distance as a share of the reference's norm; of a zero reference there is no share."""
-    distance, size = _norm(tensor.double() - reference.double()), _norm(reference)
+    distance = _sum(lambda here, there: (here - there).square(), tensor, reference).sqrt()
+    size = _norm(reference)
     return torch.where(size > 0, distance / size, float("nan"))
+
+
+def _sum(of: Callable[..., Tensor], *tensors: Tensor) -> Float[Tensor, ""]:
+    """The sum of a function of each entry, in float64, by parts that fit a processor's cache: no copy of the whole."""
+    total = torch.zeros((), dtype=torch.float64, device=tensors[0].device)
+    for parts in zip(*(tensor.reshape(-1).split(CACHED) for tensor in tensors), strict=True):
+        total += of(*(part.double() for part in parts)).sum()
+    return total

@@ -43,7 +43,7 @@ GROUPS = {
 }
 
 
-def main(checkpoints: int = 3, examples: int = 4, repeats: int = 3) -> None:
+def main(checkpoints: int = 6, examples: int = 4, repeats: int = 2) -> None:
     """Print each ratio with its target. `examples` are windows of 512 tokens, and five times as many repeats of 100."""
     torch.set_num_threads(1)
     disable_progress_bar()
