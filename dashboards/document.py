@@ -18,6 +18,7 @@ from dashboards import theme
 from dashboards.charts import Figure, draw_figures
 from dashboards.conditions import conditions
 from dashboards.frames import Frames
+from dashboards.moments import CAUTION
 from dashboards.pictures import inline_json, packed, vega_script
 from dashboards.provenance import facts, gaps, provenance
 from dashboards.sparkline import sparkline
@@ -77,6 +78,7 @@ def _words(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], t
         "small": [(finding, sparkline(frames, finding.strongest)) for finding in shown if not finding.large],
         "hidden_findings": len(summary.findings) - len(shown),
         "many_series": len(frames.series_names()) > 1,
+        "caution": CAUTION,
         "how_to_read": HOW_TO_READ.replace("95 %", theme.P95),
         "figures": [
             {"name": figure.name, "title": figure.title,

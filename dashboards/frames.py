@@ -56,6 +56,16 @@ class Frames:
         title = shorten(self.about(metric).get("title") or metric.replace("_", " "), 140)
         return title[:1].upper() + title[1:]
 
+    def is_examined(self, metric: str) -> bool:
+        """Whether changes were looked for in it: not along an index, for that is a map, unless someone asked."""
+        return "index" not in (self.about(metric).get("axes") or "") or metric in self.events["metric"]
+
+    def examined(self, series: str | None = None) -> pl.DataFrame:
+        """The numbers in which changes were looked for."""
+        names = [metric for metric in self.measurements["metric"].unique().to_list() if self.is_examined(metric)]
+        rows = self.measurements.filter(pl.col("metric").is_in(names) & pl.col("value").is_not_null())
+        return rows if series is None else rows.filter(pl.col("series") == series)
+
     def curves(self, *metrics: str) -> pl.DataFrame:
         """The measurements of these metrics."""
         return self.measurements.filter(pl.col("metric").is_in(metrics))

@@ -13,9 +13,11 @@ from typing import Any
 import polars as pl
 
 from dashboards.frames import Frames
+from dashboards.moments import Moment, moments
+from dashboards.named import PhaseChange, lead_of, phase_changes
 from dashboards.order import order
-from dashboards.theme import interval, number, step
-from dashboards.wording import count, detail, doubt, join, lower, verb
+from dashboards.theme import P95, interval, number, step
+from dashboards.wording import count, detail, doubt, join, lower, sureness, verb
 
 MAX_PLACES = 6
 MAX_NAMED = 4  # changes in a headline
@@ -48,16 +50,49 @@ class Remark:
 class Summary:
     """Everything that the first section of a report says."""
 
+    lead: str  # the first paragraph: what emerged, when, how sure, and what did not
     headlines: list[Remark]
     findings: list[Finding]
+    phases: list[PhaseChange]
+    together: list[Moment]
     orders: list[Remark]
     absent: list[Remark]
+    unexamined: str  # metrics in which changes were not looked for
 
 
 def summarise(frames: Frames) -> Summary:
     """The events of a run in words."""
     findings = [_finding(frames, group) for group in _groups(frames.events)]
-    return Summary(_headlines(frames, findings), findings, _orders(frames, findings), _absent(frames))
+    phases = phase_changes(frames)
+    return Summary(
+        _lead(frames, phases, findings), _headlines(frames, findings), findings, phases, moments(frames),
+        _orders(frames, findings), _absent(frames), _unexamined(frames),
+    )  # fmt: skip
+
+
+def _lead(frames: Frames, phases: list[PhaseChange], findings: list[Finding]) -> str:
+    """The named phase changes of all series or, where none can be judged, the largest change of all."""
+    rules = list(dict.fromkeys(change.rule for change in phases))
+    many = len(frames.series_names()) > 1
+    told = [
+        sentence for rule in rules
+        for sentence in lead_of([change for change in phases if change.rule == rule], many_series=many)
+    ]  # fmt: skip
+    if told:
+        return " ".join(told)
+    if not findings:
+        looked = frames.examined()
+        nothing = f"Nothing emerged that could be told from noise or gradual learning.{_looked(looked)}"
+        return nothing if looked.height else ""
+    best = max(findings, key=lambda finding: finding.strongest["share"] or 0)
+    event, others = best.strongest, {finding.series for finding in findings}
+    within = f" in {best.series}" if many else ""
+    quiet = [name for name in frames.series_names() if name not in others]
+    none = f" No change was found in {join(quiet[:6])}." if quiet else ""
+    return (
+        f"The largest change{within}: {best.short}, half-way at step {step(event['midpoint'])} "
+        f"({P95} interval {interval(event['lower'], event['upper'])}; {sureness(event)}).{none}"
+    )
 
 
 def _groups(events: pl.DataFrame) -> list[pl.DataFrame]:
@@ -108,14 +143,20 @@ def _where(frames: Frames, event: dict[str, Any], places: list[str], *, listed: 
 def _headlines(frames: Frames, findings: list[Finding]) -> list[Remark]:
     lines = []
     for series in frames.series_names():
-        rows = frames.measurements.filter((pl.col("series") == series) & pl.col("value").is_not_null())
-        looked = f"{count(rows['curve'].n_unique(), 'curve')} over {count(rows['step'].n_unique(), 'checkpoint')}"
+        rows = frames.examined(series)
         found = [finding for finding in findings if finding.series == series]
         if found:
-            lines.append(Remark(series, f"{_largest(frames, found)} Looked at: {looked}."))
+            changed = frames.events.filter(pl.col("series") == series)["curve"].n_unique()
+            lines.append(Remark(series, f"{_largest(frames, found)}{_looked(rows, changed)}"))
         else:
-            lines.append(Remark(series, f"nothing emerged. No change was detected in {looked}."))
+            lines.append(Remark(series, f"nothing emerged.{_looked(rows)}"))
     return lines
+
+
+def _looked(rows: pl.DataFrame, changed: int = 0) -> str:
+    """How many of the curves that were examined have a change. Metrics along an index are maps and do not count."""
+    looked = f"{count(rows['curve'].n_unique(), 'curve')} over {count(rows['step'].n_unique(), 'checkpoint')}"
+    return f" {changed or 'No change was detected in'}{' of' * bool(changed)} {looked}{' changed' * bool(changed)}."
 
 
 def _largest(frames: Frames, found: list[Finding]) -> str:
@@ -137,7 +178,8 @@ def _orders(frames: Frames, findings: list[Finding]) -> list[Remark]:
     """What came first, one sentence a series, from the largest event of each large finding."""
     lines: list[Remark] = []
     for series in frames.series_names():
-        own = [finding for finding in findings if finding.series == series]
+        # A spike is a checkpoint that stands out, not something that emerges.
+        own = [finding for finding in findings if finding.series == series and finding.strongest["kind"] != "spike"]
         found = [finding.strongest for finding in own if finding.large] or [finding.strongest for finding in own]
         tiers = order([event for event in found if None not in (event["lower"], event["upper"])], frames.steps(series))
         named = [_tier(frames, tier) for tier in tiers]
@@ -159,7 +201,7 @@ def _absent(frames: Frames) -> list[Remark]:
     """Metrics that were measured and in which nothing was detected, one sentence a series."""
     lines = []
     for series in frames.series_names():
-        rows = frames.measurements.filter((pl.col("series") == series) & pl.col("value").is_not_null())
+        rows = frames.examined(series)
         found = set(frames.events.filter(pl.col("series") == series)["metric"].to_list())
         rows = rows.filter(pl.col("value").max().over("curve") > pl.col("value").min().over("curve"))
         quiet = [metric for metric in rows["metric"].unique().sort().to_list() if metric not in found]
@@ -167,6 +209,12 @@ def _absent(frames: Frames) -> list[Remark]:
         if described:
             lines.append(Remark(series, f"no event in {join(described)}."))
     return lines
+
+
+def _unexamined(frames: Frames) -> str:
+    names = sorted(name for name in frames.names() if not frames.is_examined(name))
+    counted = [f"{lower(frames.title(n))} ({count(frames.curves(n)['curve'].n_unique(), 'curve')})" for n in names]
+    return join(counted) if counted else ""
 
 
 def _quiet(frames: Frames, rows: pl.DataFrame, metric: str) -> str:

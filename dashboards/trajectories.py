@@ -45,7 +45,9 @@ def _caption(frames: Frames, metric: str, style: Style) -> str:
     noun, named = style.noun, style.named
     sentences = [f"One line a {noun}."]
     events = frames.events_of(metric).filter(pl.col("place") != "")
-    if named is None and events.is_empty():
+    if named is None and not frames.is_examined(metric):
+        sentences.append("Changes were not looked for in it: all are grey.")
+    elif named is None and events.is_empty():
         sentences.append(f"No {noun} has a detected change: all are grey.")
     elif named is None and not events["large"].any():
         sentences.append(f"All are grey: the detected changes are smaller than {SMALL}.")
@@ -121,6 +123,8 @@ def _panel(frames: Frames, metric: str, series: str, style: Style, width: int) -
 
 def _found(frames: Frames, metric: str, series: str, noun: str) -> str:
     """The line below a panel's title: how many curves change, and how many of them by much."""
+    if not frames.is_examined(metric):
+        return "not examined for changes"
     total = frames.curves(metric).filter(pl.col("series") == series)["place"].n_unique()
     changed = frames.events_of(metric).filter((pl.col("series") == series) & (pl.col("place") != ""))
     if changed.is_empty():

@@ -71,11 +71,11 @@ def test_the_archive_holds_what_the_store_holds(induction: Path) -> None:
 def test_the_summary_says_what_when_where_and_how_sure(induction: Path) -> None:
     text = " ".join(Page(induction / "report.html").text.replace("\u00a0", " ").split())
     assert "two-layer: previous token attention rose in L0H1 around step 250, prefix matching rose in 3 of 8" in text
-    assert "Looked at: 89 curves over 26 checkpoints." in text
+    assert "6 of 26 curves over 26 checkpoints changed." in text
     assert "Prefix matching rose in 3 of 8 heads: L1H0, L1H2 and L1H3" in text
     assert "half-way at step 380 (95 % interval 334–433)" in text
     assert "q = 3×10⁻⁶ (p < 10⁻⁶)" in text
-    assert "one-layer: nothing emerged." in text
+    assert "one-layer: nothing emerged. No change was detected in 14 curves over 27 checkpoints." in text
     assert "first the rise of previous token attention (L0H1) (steps 220–285); then" in text
     assert "tentative" in text
     assert "model.safetensors is truncated" in text
@@ -162,7 +162,7 @@ def test_markdown_escaping() -> None:
 def test_a_run_without_events_says_so(tmp_path: Path) -> None:
     page = Page(write_report(write_induction_run(tmp_path / "run", events=False, failed=False), pictures=False))
     text = " ".join(page.text.split())
-    assert "two-layer: nothing emerged. No change was detected in 89 curves over 27 checkpoints." in text
+    assert "two-layer: nothing emerged. No change was detected in 26 curves over 27 checkpoints." in text
     assert "Every checkpoint that was asked for was measured" in text
 
 
