@@ -6,25 +6,17 @@ Heavy packages are imported inside the commands that need them, so that `--help`
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import polars as pl
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from dynamics.errors import DynamicsError, UsageError, unknown
+from dynamics.terminal import BAD_USAGE, DONE, SOME_FAILED, Bars, err_console, print_table, progress_bars, watching
 
 if TYPE_CHECKING:
     from dynamics.run import Run
-    from dynamics.sweep import Progress as SweepProgress
-    from dynamics.sweep import Watch
-
-DONE, SOME_FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,7 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Read a model's training history: when did an ability appear, how sure is that, what appeared with it.",
 )
-out_console, err_console = Console(highlight=False), Console(stderr=True, highlight=False)
 
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run.", show_default=False)]
 Folder = Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]
@@ -62,7 +53,7 @@ def demo(out: Out = None) -> None:
     from dynamics.demo import make_series, recipe
 
     out = out or Path("runs/demo")
-    with _bars() as bars:
+    with progress_bars() as bars:
         folders = make_series(out / "checkpoints", lambda name, done, total: bars.update(f"train {name}", done, total))
         run = _carry_out(recipe(folders), out, None, bars)
     _finish(run)
@@ -78,7 +69,7 @@ def run(
     from dynamics.recipe import read_recipe
 
     content = read_recipe(recipe)
-    with _bars() as bars:
+    with progress_bars() as bars:
         finished = _carry_out(content, out or Path("runs") / content.name, source, bars)
     _finish(finished)
 
@@ -97,7 +88,7 @@ def train(
     content = read_recipe(recipe)
     folder = (out or Path("runs") / content.name) / CHECKPOINTS
     chosen = None if seeds is None else read_seeds(seeds)
-    with _bars() as bars:
+    with progress_bars() as bars:
         made = train_recipe(content, folder, seeds=chosen, on_step=lambda n, a, b: bars.update(f"train {n}", a, b))
     for path in made.values():
         typer.echo(str(path))
@@ -129,11 +120,11 @@ def measure(
         include_defective=include_defective,
         disk_budget=disk_budget,
         metrics=tuple(name.strip() for name in metrics.split(",") if name.strip()),
-        tasks={"text": {"path": str(text)}} if text else {},
+        tasks={task: {"path": str(text)} for task in ("text", "bigrams")} if text else {},
         device=device,
         dtype=dtype,
     )
-    with _bars() as bars:
+    with progress_bars() as bars:
         finished = _carry_out(recipe, out, None, bars)
     sys.exit(_say_failures(finished))
 
@@ -160,12 +151,14 @@ def detect(
     folder: Folder,
     metric: Annotated[list[str] | None, typer.Option(help="Only this metric; may be given again.")] = None,
     fdr: Annotated[float, typer.Option(help="False-discovery rate over all curves.")] = 0.05,
-    min_size: Annotated[float | None, typer.Option(help="Smallest change to report, in the metric's unit; by default 5 % of a bounded metric's span.")] = None,
+    min_size: Annotated[
+        float | None, typer.Option(help="Smallest change, in the metric's unit; 5 % of a bounded metric's span if unsaid.")
+    ] = None,
 ) -> None:
     """Find events in what is stored."""
     from dynamics.run import Run
 
-    _print_table(Run(folder).detect(metric, fdr=fdr, min_size=min_size), f"events in {folder}")
+    print_table(Run(folder).detect(metric, fdr=fdr, min_size=min_size), f"events in {folder}")
 
 
 @app.command()
@@ -180,7 +173,7 @@ def report(folder: Folder) -> None:
 def serve(
     folder: Annotated[Path, typer.Argument(help="Folder of a run, or of several.", show_default=False)],
     port: int = 8765,
-    host: Annotated[str, typer.Option(help="Address to answer at; another than loopback needs --public.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address; another than loopback needs --public.")] = "127.0.0.1",
     public: Annotated[bool, typer.Option("--public", help="Answer beyond this machine, to who has the token.")] = False,
 ) -> None:
     """Show a run in a browser while it measures."""
@@ -197,7 +190,7 @@ def query(
     """Ask the store in SQL: a table on a terminal, CSV in a pipe."""
     from dynamics.run import Run
 
-    _print_table(Run(folder).query(sql), "")
+    print_table(Run(folder).query(sql), "")
 
 
 @app.command()
@@ -207,11 +200,11 @@ def audit(series: Where) -> None:
     from dynamics.sources import open_series
 
     opened = open_series(series, include_defective=True)
-    with _bars() as bars:
+    with progress_bars() as bars:
         total = len(opened.checkpoints)
         done = iter(range(1, total + 1))
         table = audit_series(opened, lambda _: bars.update(f"audit {opened.name}", next(done), total))
-    _print_table(table.with_columns(pl.col("weights_sha").str.slice(0, 12)), opened.name)
+    print_table(table.with_columns(pl.col("weights_sha").str.slice(0, 12)), opened.name)
     bad = table.filter(pl.col("problem") != "")
     if opened.ignored:
         shown = ", ".join(opened.ignored[:8]) + (" ..." if len(opened.ignored) > 8 else "")
@@ -230,13 +223,13 @@ def list_names(
     tables = {"series": _series, "sources": _sources, "metrics": _metrics, "tasks": _tasks, "charts": _charts}
     if what not in tables:
         raise unknown(what, tables, kind="list", listed_by="dynamics list --help")
-    _print_table(tables[what](), "")
+    print_table(tables[what](), "")
 
 
-def _carry_out(recipe: Any, out: Path, source: str | None, bars: _Bars) -> Run:
+def _carry_out(recipe: Any, out: Path, source: str | None, bars: Bars) -> Run:
     from dynamics.carry_out import carry_out
 
-    return carry_out(recipe, out=out, source=source, watch=_watching(bars))
+    return carry_out(recipe, out=out, source=source, watch=watching(bars))
 
 
 def _finish(run: Run) -> None:
@@ -259,65 +252,6 @@ def _say_failures(run: Run) -> int:
     more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
     typer.echo(f"{len(failed)} checkpoints failed: {steps}{more}; table 'checkpoints' says why", err=True)
     return SOME_FAILED
-
-
-class _Bars:
-    """Progress bars on a terminal, plain lines in a pipe."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self.progress, self.tasks, self.tenths = progress, {}, {}
-
-    def update(self, name: str, done: int, total: int) -> None:
-        if self.progress is None:
-            tenth = done * 10 // total
-            if self.tenths.get(name) != tenth:
-                self.tenths[name] = tenth
-                typer.echo(f"{name}: {done}/{total}", err=True)
-            return
-        if name not in self.tasks:
-            self.tasks[name] = self.progress.add_task(name, total=total)
-        self.progress.update(self.tasks[name], completed=done)
-
-    def say(self, text: str) -> None:
-        err_console.print(text, markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _bars() -> Iterator[_Bars]:
-    """What long work reports to; Ctrl-C in it ends the command with a word about what stays."""
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
-    try:
-        if err_console.is_terminal:
-            with Progress(*columns, console=err_console) as progress:
-                yield _Bars(progress)
-        else:
-            yield _Bars(None)
-    except KeyboardInterrupt:
-        err_console.print("stopped; what is stored stays, and the same command goes on from there")
-        sys.exit(INTERRUPTED)
-
-
-def _watching(bars: _Bars) -> Watch:
-    def watch(event: SweepProgress) -> None:
-        bars.update(f"measure {event.checkpoint.series}", event.done, event.total)
-        if event.status == "failed":
-            bars.say(f"{event.checkpoint} failed: {event.note}")
-
-    return watch
-
-
-def _print_table(frame: pl.DataFrame, title: str) -> None:
-    if not out_console.is_terminal:
-        typer.echo(frame.write_csv(), nl=False)
-        return
-    table = Table(*frame.columns, title=title or None)
-    for row in frame.iter_rows():
-        table.add_row(*("" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-                        for value in row))  # fmt: skip
-    out_console.print(table, markup=False)
 
 
 def _series() -> pl.DataFrame:

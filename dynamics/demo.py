@@ -29,7 +29,7 @@ START = "<start>"
 LENGTH = 63  # words in a sequence, after the start
 PERIODS = (8, 32)
 STEPS = 800
-N_CHECKPOINTS = 40
+N_CHECKPOINTS = 48  # of which the log axis leaves about forty different steps
 SERIES = {"two-layer": 2, "one-layer": 1}
 
 OnTraining = Callable[[str, int, int], None]

@@ -8,7 +8,6 @@ from pathlib import Path
 import polars as pl
 
 from dynamics.errors import UsageError
-from dynamics.events import detect
 from dynamics.store import Store
 
 
@@ -47,6 +46,8 @@ class Run:
         By default every metric is examined but those along an index, such as the loss by position: these are maps,
         whose rows are not curves of their own. Name such a metric to examine it too.
         """
+        from dynamics.events import detect  # scipy takes seconds to load, and no other answer needs it
+
         with Store(self.folder) as store:
             known = store.read("metrics")
             if metrics is None:

@@ -6,8 +6,6 @@ is not measured twice. A checkpoint that cannot be read or measured is recorded 
 
 from __future__ import annotations
 
-import platform
-import socket
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,13 +13,13 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
 import torch
 
+from dynamics import rows
 from dynamics.adaptive import rounds
 from dynamics.checkpoint import Checkpoint, Files, read_json
 from dynamics.errors import CheckpointError, unknown
@@ -34,8 +32,8 @@ from dynamics.references import References, open_reference, read_references
 from dynamics.run import Run
 from dynamics.self_check import check_model
 from dynamics.sources import Series
-from dynamics.store import Store, to_json
-from dynamics.tasks import Subject, Task, build_task, task_files
+from dynamics.store import Store
+from dynamics.tasks import Subject, build_task, task_files
 from metrics import METRICS, Metric
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -161,14 +159,14 @@ class _Sweep:
         self.store.write(
             series=[{"series": self.series.name, "source": self.series.source, "seed": self.series.seed}
                     | self.model.sizes()],
-            metrics=[_metric_row(metric) for metric in self.metrics],
-            tasks=[self._task_row(asked[m.name], self.tasks[m.task]) for m in self.metrics if m.task],
+            metrics=[rows.of_metric(metric) for metric in self.metrics],
+            tasks=[rows.of_task(self.tasks[m.task], asked[m.name]) for m in self.metrics if m.task],
             plans=[{"run_id": self.run_id, "series": self.series.name, "metric": metric.name,
                     "task_hash": asked[metric.name], "version": metric.version} for metric in self.metrics],
             runs=[self._run_row(started)],
         )  # fmt: skip
         if self.series.left_out:
-            self.store.write(checkpoints=[_checkpoint_row(checkpoint, "skipped", f"left out: {reason}")
+            self.store.write(checkpoints=[rows.of_checkpoint(checkpoint, "skipped", f"left out: {reason}")
                                           for checkpoint, reason in self.series.left_out])  # fmt: skip
         columns = 'stage, step, metric, weights_sha, task_hash, version'
         stored = self.store.query(
@@ -210,20 +208,21 @@ class _Sweep:
                 return
             self.model.load(opened.weights)
             frame = self._measure(opened, missing)
+            opened.weights.check_unchanged()
         except CheckpointError as error:
             self._failed(checkpoint, error)
             return
         gaps = frame.filter(pl.col("value").is_null())["metric"].unique().sort().to_list()
         notes = [f"{name} is undefined: {METRICS[name].undefined or 'not a number'}" for name in gaps]
         note = "; ".join([self.model.changed] * bool(self.model.changed) + notes)
-        self.store.write(measurements=frame, checkpoints=[_measured_row(opened, note)])
+        self.store.write(measurements=frame, checkpoints=[rows.of_measured(opened, note)])
         self._report(checkpoint, "measured", note)
 
     def _keep(self, opened: Opened) -> None:
         """Everything is stored already. A step that has gone back to older weights must say so again."""
         place = (opened.checkpoint.stage, opened.checkpoint.step)
         if self.known.get(place) != opened.weights.sha:
-            self.store.write(checkpoints=[_measured_row(opened, "")])
+            self.store.write(checkpoints=[rows.of_measured(opened, "")])
 
     def _measure(self, opened: Opened, metrics: list[Metric]) -> pl.DataFrame:
         frames = []
@@ -245,6 +244,10 @@ class _Sweep:
             task_hash=pl.col("metric").replace_strict(hashes),
         )  # fmt: skip
 
+    def _run_row(self, started: datetime) -> dict[str, Any]:
+        settings = self.settings
+        return rows.of_run(self.run_id, started, settings.recipe) | {"device": settings.device, "dtype": settings.dtype}
+
     def _task_hash(self, metric: Metric) -> str:
         return self.references.task_hash(metric, self.tasks[metric.task].hash if metric.task else "")
 
@@ -254,26 +257,13 @@ class _Sweep:
     def _failed(self, checkpoint: Checkpoint, error: BaseException) -> None:
         if not isinstance(error, CheckpointError):
             raise error
-        self.store.write(checkpoints=[_checkpoint_row(checkpoint, "failed", str(error))])
+        self.store.write(checkpoints=[rows.of_checkpoint(checkpoint, "failed", str(error))])
         self._report(checkpoint, "failed", str(error))
 
     def _report(self, checkpoint: Checkpoint, status: Literal["measured", "stored", "failed"], note: str = "") -> None:
         self.done += 1
         total = min(len(self.series.checkpoints), self.settings.budget or len(self.series.checkpoints))
         self.watch(Progress(checkpoint, self.done, total, status, note))
-
-    def _task_row(self, task_hash: str, task: Task) -> dict[str, Any]:
-        return {"task": task.name, "task_hash": task_hash, "seed": task.seed, "n_examples": task.n_examples,
-                "settings": to_json(task.settings)}  # fmt: skip
-
-    def _run_row(self, started: datetime) -> dict[str, Any]:
-        packages = ("training-dynamics", "torch", "transformers", "safetensors", "polars", "duckdb")
-        versions = {"python": platform.python_version()} | {name: version(name) for name in packages}
-        return {
-            "run_id": self.run_id, "started": started, "recipe": to_json(self.settings.recipe),
-            "versions": to_json(versions), "device": self.settings.device, "dtype": self.settings.dtype,
-            "host": socket.gethostname(),
-        }  # fmt: skip
 
 
 def _subject(model: SeriesModel, files: Files) -> Subject:
@@ -293,24 +283,3 @@ def _threads(model: SeriesModel) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _metric_row(metric: Metric) -> dict[str, Any]:
-    return {
-        "metric": metric.name, "version": metric.version, "unit": metric.unit, "lower": metric.lower,
-        "upper": metric.upper, "axes": ",".join(metric.axes), "title": metric.title, "source": metric.source,
-    }  # fmt: skip
-
-
-def _measured_row(opened: Opened, note: str) -> dict[str, Any]:
-    weights = opened.weights
-    return _checkpoint_row(opened.checkpoint, "measured", note) | {
-        "weights_sha": weights.sha, "dtype": weights.dtype, "bytes": weights.n_bytes,
-    }  # fmt: skip
-
-
-def _checkpoint_row(checkpoint: Checkpoint, status: str, note: str) -> dict[str, Any]:
-    return {
-        "series": checkpoint.series, "stage": checkpoint.stage, "step": checkpoint.step,
-        "tokens_seen": checkpoint.tokens_seen, "revision": checkpoint.revision, "status": status, "note": note,
-    }  # fmt: skip
