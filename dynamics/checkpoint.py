@@ -54,7 +54,7 @@ class Files:
     tokenizer: Path | None = None
     digests: Mapping[Path, str] = field(default_factory=dict, compare=False)
     opened: Callable[[], Weights] | None = field(default=None, compare=False)  # for files that hold many steps
-    immutable: bool = False  # nothing writes into these files as long as they are mapped into memory
+    immutable: bool = False  # nothing writes into these files, so that their tensors may stay mapped into memory
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,14 @@ class Weights:
     config: Mapping[str, Any] | None
     settings: Mapping[str, Any] = field(default_factory=dict)
     immutable: bool = False
+    stamps: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
+
+    def check_unchanged(self) -> None:
+        """Raise `CheckpointError` if a file was written to since it was opened; one that was deleted stays mapped."""
+        for path, stamp in self.stamps.items():
+            if path.exists() and _stamp(path) != stamp:
+                msg = f"{path} was written to while it was measured; measure it again when nothing writes there"
+                raise CheckpointError(msg)
 
     @classmethod
     def of(
@@ -82,10 +90,11 @@ class Weights:
         config: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
         immutable: bool = False,
+        stamps: Mapping[Path, tuple[int, int]] | None = None,
     ) -> Weights:
         """Weights with the dtypes that their tensors have."""
         kinds = {str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.is_floating_point()}
-        return cls(tensors, sha, n_bytes, ", ".join(sorted(kinds)), config, settings or {}, immutable)
+        return cls(tensors, sha, n_bytes, ", ".join(sorted(kinds)), config, settings or {}, immutable, stamps or {})
 
 
 def open_weights(files: Files) -> Weights:
@@ -99,6 +108,7 @@ def open_weights(files: Files) -> Weights:
     if not files.weights:
         msg = "no weight file; expected *.safetensors or pytorch_model*.bin; download the checkpoint again"
         raise CheckpointError(msg)
+    stamps = {path: _stamp(path) for path in files.weights if path.exists()}
     tensors: dict[str, Tensor] = {}
     settings: dict[str, Any] = {}
     for path in files.weights:
@@ -113,7 +123,13 @@ def open_weights(files: Files) -> Weights:
         config=read_json(files.config) if files.config else None,
         settings=settings,
         immutable=files.immutable,
+        stamps=stamps,
     )
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    state = path.stat()
+    return state.st_mtime_ns, state.st_size
 
 
 def hash_files(paths: Sequence[Path], known: Mapping[Path, str] | None = None) -> str:
@@ -146,9 +162,12 @@ def hash_file(path: Path) -> str:
 def files_in(folder: Path) -> Files:
     """The files of a checkpoint saved as a folder; safetensors before torch files, never both."""
     config, tokenizer = folder / "config.json", folder / "tokenizer.json"
+    weights = _weight_files(folder)
     return Files(
-        _weight_files(folder), config if config.exists() else None, tokenizer if tokenizer.exists() else None
-    )
+        weights, config if config.exists() else None, tokenizer if tokenizer.exists() else None,
+        # Trainers write each checkpoint once; torch files such as nanoGPT's ckpt.pt are written over and over.
+        immutable=all(path.suffix == ".safetensors" for path in weights),
+    )  # fmt: skip
 
 
 def _weight_files(folder: Path) -> tuple[Path, ...]:

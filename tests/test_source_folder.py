@@ -174,3 +174,15 @@ def test_other_files_are_refused(tmp_path: Path, content: object, message: str) 
         torch.save(content, path)
     with pytest.raises(UsageError, match=message):
         dynamics.open_series(f"file:{path}")
+
+
+def test_a_file_that_is_written_to_while_it_is_measured_is_noticed(trainer_output: Path) -> None:
+    series = dynamics.open_series(f"folder:{trainer_output}")
+    weights = open_checkpoint(series, series.checkpoints[0]).weights
+    weights.check_unchanged()
+    path = trainer_output / "checkpoint-10" / "model.safetensors"
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(CheckpointError, match="was written to while it was measured"):
+        weights.check_unchanged()
+    path.unlink()
+    weights.check_unchanged()  # what a trainer deletes stays mapped

@@ -217,6 +217,17 @@ def test_every_kind_of_place(places: dict[str, dict[str, object]], kind: str, st
         assert "acme/bert-step_3k" in series.ignored[0]
 
 
+def test_many_steps_in_one_file_of_a_repo(hub: StandIn, tmp_path: Path) -> None:
+    states = [dict(tiny_model(seed).state_dict()) for seed in range(3)]
+    torch.save({"checkpoints": states, "checkpoint_epochs": [0, 100, 200]}, tmp_path / "run.pth")
+    hub.repo(REPO).commit({"run.pth": (tmp_path / "run.pth").read_bytes()}, branch="main")
+    entry = next(catalogue.expand({"name": "t", "title": "t", "repo": REPO, "kind": "bundle", "file": "run.pth"}))
+    series = dynamics.sources.hub.open_entry(entry, None, dynamics.sources.Access())
+    assert steps_of(series) == [0, 100, 200]
+    opened = open_checkpoint(series, series.checkpoints[1])
+    assert torch.equal(opened.weights.tensors["embed.W_E"], tiny_model(1).embed.W_E)
+
+
 @pytest.mark.parametrize("repo", ["acme/tags", "acme/commits@run-1"])
 def test_places_are_discovered(places: dict[str, dict[str, object]], repo: str) -> None:
     assert places

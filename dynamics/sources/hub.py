@@ -7,7 +7,7 @@ other is searched for names that look like steps.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,20 @@ def open_entry(entry: Entry, series: str | None, access: Access) -> Series:
             f"The series may have moved: try hub:{entry.repo}"
         )
         raise UsageError(msg)
+    if entry.kind == "bundle":
+        return _bundle(hub, listing.found[0], series or entry.name)
     return _Repo(hub, entry, listing, access).series(series or entry.name, f"hub:{entry.repo}")
+
+
+def _bundle(hub: Hub, found: Found, name: str) -> Series:
+    """The steps inside one file, which has to be here to be listed."""
+    from dynamics.sources import file
+
+    try:
+        path, _ = hub.download(found.repo, found.commit, found.file, hub.tree(found.repo, found.commit)[found.file])
+    except CheckpointError as error:
+        raise UsageError(str(error)) from error
+    return replace(file.open_source(str(path), name), source=f"hub:{found.repo}")
 
 
 def _discover(hub: Hub, repo: str, revision: str) -> tuple[Entry, Listing]:
