@@ -1,27 +1,40 @@
-"""Modular addition: every pair (a, b), the '=' sign, and the number (a + b) mod p to answer."""
+"""Modular addition: every pair (a, b), the '=' sign, and the number (a + b) mod p to answer; or another operation."""
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from dynamics.errors import UsageError
 from dynamics.tasks import Subject, Task, TaskSettings
 
 FIELDS = ("tokens", "answer", "train", "p")
+# The operations of Power et al. 2022 on residues. Division is by the inverse modulo a prime; dividing by 0 gives 0
+# here, so that every pair has an answer (the paper leaves those pairs out).
+OPERATIONS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
+    "a + b": lambda a, b, p: (a + b) % p,
+    "a - b": lambda a, b, p: (a - b) % p,
+    "a / b": lambda a, b, p: a * torch.tensor([pow(x, p - 2, p) for x in range(p)])[b] % p,
+    "a^2 + ab + b^2": lambda a, b, p: (a * a + a * b + b * b) % p,
+}
 
 
 class Settings(TaskSettings):
     """The modulus, and the split of 'Progress measures for grokking': `random.seed(split_seed)`, a shuffle of all
-    pairs in a-major order, and the first `train_share` of them. By default the modulus is the vocabulary less '='."""
+    pairs in a-major order, and the first `train_share` of them. By default the modulus is the vocabulary less '='.
+    Measures of functions of a + b, such as `restricted_loss`, mean something for the operation "a + b" alone."""
 
     p: int | None = Field(default=None, ge=3)
     train_share: float = Field(default=0.3, gt=0, le=1)
     split_seed: int = 0
     split: Literal["shuffle"] = "shuffle"
+    operation: Literal["a + b", "a - b", "a / b", "a^2 + ab + b^2"] = "a + b"
 
 
 def build(settings: Settings, subject: Subject) -> Task:
@@ -31,11 +44,14 @@ def build(settings: Settings, subject: Subject) -> Task:
         msg = f"modular addition with p = {p} needs {p + 1} tokens and 3 positions; the model has {subject.d_vocab} " \
               f"and {subject.n_ctx}"  # fmt: skip
         raise UsageError(msg)
+    if settings.operation == "a / b" and any(p % divisor == 0 for divisor in range(2, math.isqrt(p) + 1)):
+        msg = f"division modulo p = {p}, which is no prime, has no answer for some pairs; choose a prime 'p'"
+        raise UsageError(msg)
     number = torch.arange(p)
     a, b = number.repeat_interleave(p), number.repeat(p)
     fields = {
         "tokens": torch.stack([a, b, torch.full_like(a, p)], 1),
-        "answer": (a + b) % p,
+        "answer": OPERATIONS[settings.operation](a, b, p),
         "train": training_pairs(p, settings.train_share, settings.split_seed),
         "p": p,
     }
