@@ -55,7 +55,7 @@ def _lines(what: str, found: dict[str, dict[str, float]]) -> Iterator[str]:
         yield (
             f"load {what} on disk, {method}: {result['cpu'] * 1000:.0f} ms a checkpoint "
             f"({result['cpu'] / base['cpu']:.2f} of from_pretrained), {result['memory'] / 1e6:.0f} MB extra at peak "
-            f"({result['memory'] / max(base['memory'], 1):.2f})"
+            + (f"({result['memory'] / base['memory']:.2f})" if base["memory"] > 1e7 else "(theirs takes none)")
         )
 
 
