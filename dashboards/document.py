@@ -56,9 +56,9 @@ class Document:
         }
 
 
-def compose(frames: Frames, title: str) -> Document:
-    """Draw and describe a run."""
-    figures = draw_figures(frames)
+def compose(frames: Frames, title: str, figures: list[Figure] | None = None) -> Document:
+    """Draw and describe a run; with `figures`, those instead of all that its metrics allow."""
+    figures = draw_figures(frames) if figures is None else figures
     specs = [figure.specification() for figure in figures]
     return Document(_words(frames, figures, specs, title), figures, specs, frames.tokens_per_step())
 
@@ -77,6 +77,7 @@ def _words(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], t
         "large": [(finding, sparkline(frames, finding.strongest)) for finding in shown if finding.large],
         "small": [(finding, sparkline(frames, finding.strongest)) for finding in shown if not finding.large],
         "hidden_findings": len(summary.findings) - len(shown),
+        "comparison": None,
         "many_series": len(frames.series_names()) > 1,
         "caution": CAUTION,
         "how_to_read": HOW_TO_READ.replace("95 %", theme.P95),

@@ -113,10 +113,15 @@ class Frames:
 
 def read_frames(folder: str | Path) -> Frames:
     """Read a run's store."""
+    return prepare(read_tables(folder))
+
+
+def read_tables(folder: str | Path) -> dict[str, pl.DataFrame]:
+    """The tables of a run's store; of the measurements those that belong together."""
     with Store(folder, read_only=True) as store:
         tables = {table: store.read(table) for table in TABLES}
         tables["measurements"] = _together(store, tables["measurements"])
-    return prepare(tables)
+    return tables
 
 
 def _together(store: Store, everything: pl.DataFrame) -> pl.DataFrame:
@@ -128,7 +133,7 @@ def _together(store: Store, everything: pl.DataFrame) -> pl.DataFrame:
 
 def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
     """Make the raw tables ready for showing."""
-    shown = _display_names(tables)
+    shown = display_names(tables)
     renamed = {
         name: frame.with_columns(pl.col("series").replace(shown)) if "series" in frame.columns else frame
         for name, frame in tables.items()
@@ -152,7 +157,7 @@ def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
     )
 
 
-def _display_names(tables: dict[str, pl.DataFrame]) -> dict[str, str]:
+def display_names(tables: dict[str, pl.DataFrame]) -> dict[str, str]:
     """Short, distinct names for series: a name of ten thousand letters is data too."""
     names = pl.concat([tables[table]["series"] for table in ("series", "checkpoints", "measurements", "events")])
     shown: dict[str, str] = {}

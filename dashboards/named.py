@@ -31,9 +31,10 @@ class Part:
     name: str
     status: str  # "found", "not found" or "not measured"
     required: bool
-    when: str  # "at step 317 (95 % interval 285–339)", or "" where it was not found
-    sure: str  # "q < 10⁻⁶", or ""
-    where: str  # "prefix matching in L1H3, the surest of 4", or ""
+    when: str = ""  # "at step 317 (95 % interval 285–339)", or "" where it was not found
+    sure: str = ""  # "q < 10⁻⁶", or ""
+    ends: tuple[float, float] = (0.0, 0.0)  # of the interval
+    where: str = ""  # "prefix matching in L1H3, the surest of 4", or ""
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,11 @@ def phase_changes(frames: Frames) -> list[PhaseChange]:
 def _part(frames: Frames, events: pl.DataFrame, row: dict[str, Any]) -> Part:
     name, status, required = row["part"], row["status"], row["required"]
     if status != "found":
-        return Part(name, status, required, "", "", "")
-    metric = lower(frames.title(row["metric"]))
+        return Part(name, status, required)
+    metric, ends = lower(frames.title(row["metric"])), (row["lower"], row["upper"])
     if row["kind"] == "first gap":
-        first, second = step(row["lower"]), step(row["upper"])
-        return Part(name, status, required, f"between the first checkpoints (steps {first} and {second})", "", metric)
+        when = f"between the first checkpoints (steps {step(row['lower'])} and {step(row['upper'])})"
+        return Part(name, status, required, when, "", ends, metric)
     same = events.filter(
         *(pl.col(key).eq_missing(pl.lit(row[key])) for key in ("series", "metric", "kind", "midpoint", "layer", "head"))
     ).row(0, named=True)
@@ -88,7 +89,7 @@ def _part(frames: Frames, events: pl.DataFrame, row: dict[str, Any]) -> Part:
     surest = f", the surest of {count(row['n_events'], 'change')} that fit" if row["n_events"] > 1 else ""
     when = f"at step {step(row['midpoint'])} ({P95} interval {interval(row['lower'], row['upper'])})"
     sure = f"q\u00a0{probability(same['q_value'])}" if same["q_value"] is not None else ""
-    return Part(name, status, required, when, sure, f"{where}{surest}")
+    return Part(name, status, required, when, sure, ends, f"{where}{surest}")
 
 
 def lead_of(changes: list[PhaseChange], *, many_series: bool) -> list[str]:
@@ -99,8 +100,11 @@ def lead_of(changes: list[PhaseChange], *, many_series: bool) -> list[str]:
         partly = [text for change in missing if (text := _partly(change))]
         return partly[:2] if partly else [f"Looked for and not found: {rule} ({_names(missing)})."] if missing else []
     said = PAST.get(rule, f"“{rule}” took place")
-    dated = _dated(found[0]) if len(found) == 1 else "; ".join(f"{c.series}: {_dated(c)}" for c in found[:3])
-    sentences = [f"{said}{f' in {_names(found)}' if many_series else ''}: {dated}."]
+    if len(found) <= 2:
+        where = [f" in {change.series}" * many_series + f": {_dated(change)}" for change in found]
+        sentences = [f"{said}{'; '.join(where)}."]
+    else:
+        sentences = [f"{said} in {len(found)} of {len(changes)} series: {_ranged(found)}."]
     if missing:
         in_full = " in full" if any(_partly(change) for change in missing) else ""
         sentences.append(f"Not found{in_full} in {_names(missing)}, though looked for in the same way.")
@@ -117,6 +121,15 @@ def _dated(change: PhaseChange) -> str:
     return ", ".join(
         f"{part.name} {part.when[:-1]}, {part.sure})" if part.sure else f"{part.name} {part.when}" for part in needed
     )
+
+
+def _ranged(changes: list[PhaseChange]) -> str:
+    """From when to when several series show the parts that a rule requires."""
+    told = []
+    for parts in zip(*([part for part in change.parts if part.required] for change in changes), strict=True):
+        first, last = min(part.ends[0] for part in parts), max(part.ends[1] for part in parts)
+        told.append(f"{parts[0].name} between steps {interval(first, last)} (all {P95} intervals)")
+    return ", ".join(told)
 
 
 def _partly(change: PhaseChange) -> str:

@@ -27,6 +27,8 @@ def _still(node: Any) -> Any:
     if isinstance(node, list):
         return [_still(part) for part in node if not _only_hovered(part)]
     if isinstance(node, dict):
+        if isinstance(node.get("condition"), dict) and "param" in node["condition"]:
+            return {"value": node["condition"]["value"]}  # as before anyone has clicked on a legend
         return {name: part if name == "datasets" else _still(part) for name, part in node.items()}
     return node
 
@@ -34,7 +36,8 @@ def _still(node: Any) -> Any:
 def _only_hovered(part: Any) -> bool:
     if not isinstance(part, dict):
         return False
-    return "select" in part or "condition" in part.get("encoding", {}).get("opacity", {})
+    opacity = part.get("encoding", {}).get("opacity", {})
+    return "select" in part or ("condition" in opacity and opacity.get("value") == 0)
 
 
 def packed(spec: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def write_report(folder: str | Path, *, title: str | None = None, pictures: bool
     frames = read_frames(folder)
     document = compose(frames, title or frames.recipe_title() or folder.resolve().name)
     if pictures:
-        _write_figures(folder / "figures", document)
+        write_figures(folder / "figures", document)
     _write_tables(folder)
     (folder / "report.md").write_text(markdown(document), encoding="utf-8")
     page = folder / "report.html"
@@ -27,7 +27,8 @@ def write_report(folder: str | Path, *, title: str | None = None, pictures: bool
     return page
 
 
-def _write_figures(folder: Path, document: Document) -> None:
+def write_figures(folder: Path, document: Document) -> None:
+    """The figures as files; what an earlier report left there goes."""
     folder.mkdir(exist_ok=True)
     for old in (*folder.glob("*.png"), *folder.glob("*.svg")):
         old.unlink()  # a figure of an earlier report that is no longer drawn must not be taken for one of this

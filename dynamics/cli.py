@@ -170,6 +170,17 @@ def report(folder: Folder) -> None:
 
 
 @app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of runs.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the comparison.", show_default=False)],
+) -> None:
+    """Write one report across runs: models, seeds, sizes."""
+    from dashboards.compare import compare as write_comparison
+
+    typer.echo(str(write_comparison(folders, out)))
+
+
+@app.command()
 def serve(
     folder: Annotated[Path, typer.Argument(help="Folder of a run, or of several.", show_default=False)],
     port: int = 8765,

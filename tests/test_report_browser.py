@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from test_chart_stores import event_row, write_induction_run
 from test_report import hostile_run
 
+from dashboards.compare import compare
 from dashboards.report import write_report
 from dynamics.store import Store
 
@@ -126,3 +128,19 @@ def test_the_step_axis_can_be_changed(browser: Any, report: Path, axis: str) -> 
     draw_all(page)
     assert troubles == []
     assert page.evaluate("report.views[1].view.signal('to_step')") == (1000 if axis == "linear" else 2_048_000)
+
+
+def test_a_click_in_the_legend_shows_one_model_in_every_panel(browser: Any, tmp_path: Path) -> None:
+    folders = [write_induction_run(tmp_path / name, failed=False) for name in ("a", "b")]
+    page, troubles = visit(browser, compare(folders, tmp_path / "out", pictures=False))
+    draw_all(page)
+    view = "report.views[0].view"
+    page.locator(".plot").first.scroll_into_view_if_needed()
+    box = page.locator(".plot").first.locator("canvas").bounding_box()
+    stored = f"{view}.data('shown_step_store').length"
+    for right, down in itertools.product(range(50, 130, 10), range(4, 40, 4)):  # the first name of the legend, on top
+        if page.evaluate(stored) == 0:
+            page.mouse.click(box["x"] + right, box["y"] + down)
+            page.wait_for_timeout(30)
+    assert page.evaluate(stored) == 1
+    assert troubles == []

@@ -1,0 +1,156 @@
+"""One report across runs: models, seeds, sizes. What they share, what each has alone, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from dashboards import side_by_side
+from dashboards.charts import Figure, load_charts
+from dashboards.document import ARCHIVE, Document, compose, html, markdown
+from dashboards.gather import Gathered, gather
+from dashboards.report import write_figures
+from dashboards.theme import interval, number, probability, shorten, step
+from dashboards.wording import change, join, verb
+from dynamics.errors import UsageError
+from dynamics.events import consensus, on_axis, over_heads
+
+MAX_ROWS = 60
+SHARED = ("event_timeline", "checkpoint_strip")  # charts of one run that say something about several
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the comparison."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str
+
+
+def compare(folders: Sequence[str | Path], out: str | Path, *, pictures: bool = True) -> Path:
+    """Write report.html, report.md, events.csv, measurements.parquet and figures about several runs into `out`.
+
+    The runs are only read. Returns the path of report.html. Raises UsageError where a folder has no store, is named
+    twice, or is `out` itself, whose own report would be lost.
+    """
+    out = Path(out)
+    if out.resolve() in {Path(folder).resolve() for folder in folders}:
+        msg = f"cannot write the comparison into {out}: it is one of the runs, and has a report; name another folder"
+        raise UsageError(msg)
+    gathered = gather(folders)
+    document = _document(gathered)
+    out.mkdir(parents=True, exist_ok=True)
+    if pictures:
+        write_figures(out / "figures", document)
+    gathered.frames.events.drop("place", "curve", "share", "large").write_csv(out / "events.csv")
+    gathered.frames.measurements.drop("place", "curve").write_parquet(out / ARCHIVE)
+    (out / "report.md").write_text(markdown(document), encoding="utf-8")
+    page = out / "report.html"
+    page.write_text(html(document), encoding="utf-8")
+    return page
+
+
+def _document(gathered: Gathered) -> Document:
+    names = gathered.group_names()
+    title = f"{join([shorten(name, 40) for name in names[:4]])}{' and others' * (len(names) > 4)}, compared"
+    document = compose(gathered.frames, title, _figures(gathered))
+    tables = [table for table in (_changes(gathered), _consensus(gathered)) if table.rows]
+    # Each run's own report lists its changes one by one; here they stand in the tables of the comparison.
+    own = {"findings": [], "large": [], "small": [], "hidden_findings": 0}
+    comparison = {"tables": tables, "cautions": gathered.cautions}
+    return replace(document, words={**document.words, **own, "comparison": comparison})
+
+
+def _figures(gathered: Gathered) -> list[Figure]:
+    shared = [(name, load_charts()[name]) for name in SHARED]
+    drawn = [Figure(name, entry.title, entry.draw(gathered.frames), ()) for name, entry in shared]
+    first, last = [[figure] if figure.drawing is not None else [] for figure in drawn]
+    return [*side_by_side.figures(gathered), *first, *last]
+
+
+def _changes(gathered: Gathered) -> Table:
+    """When each large change came in each series: the largest of its metric and direction, in whichever head."""
+    frames = gathered.frames
+    found = frames.events.filter(pl.col("large") & pl.col("midpoint").is_not_null() & (pl.col("kind") != "spike"))
+    found = found.sort("share", descending=True, nulls_last=True).unique(
+        ("series", "metric", "direction"), keep="first", maintain_order=True
+    )
+    loss = next((name for name in side_by_side.LOSSES if name in frames.names()), None)
+    found = _at(found, frames.measurements, "tokens_seen")
+    found = _at(found, frames.measurements, loss).rename({f"at_{loss}": "at_loss"}) if loss else found
+    shares = found.group_by("metric", "direction").len("n").sort("n", "metric", descending=[True, False])
+    rows = []
+    for metric, direction, _ in shares.iter_rows():
+        part = found.filter((pl.col("metric") == metric) & (pl.col("direction") == direction)).sort("midpoint")
+        rows += [_row(gathered, event) for event in part.iter_rows(named=True)]
+        measured = frames.curves(metric).filter(pl.col("value").is_not_null())["series"].unique().to_list()
+        absent = [name for name in frames.series_names() if name in measured and name not in part["series"].to_list()]
+        if absent:
+            said = f"{frames.title(metric)}: no large change {'up' if direction == 'up' else 'down'}"
+            rows.append([said, join(absent[:6]) + " …" * (len(absent) > 6), *["–"] * 5])
+    at_loss = f"At {frames.title(loss).lower()}" if loss else "At loss"
+    columns = ["Change", "Series", "Midpoint step", "Tokens seen", at_loss,
+               "From → to", "q"]  # fmt: skip
+    more = f" {len(rows) - MAX_ROWS} more rows are left out; events.csv has all." if len(rows) > MAX_ROWS else ""
+    note = (
+        "The largest change of each metric and direction in each series, with the 95 % interval of its midpoint. "
+        f"Tokens and loss are read off at the midpoint; a dash stands where they were not stored.{more}"
+    )
+    return Table("The same change in several models", columns, rows[:MAX_ROWS], note)
+
+
+def _at(events: pl.DataFrame, measurements: pl.DataFrame, metric: str) -> pl.DataFrame:
+    """The events with `at_<metric>`; empty where no series has it."""
+    known = measurements["tokens_seen"] if metric == "tokens_seen" else measurements["value"]
+    if events.is_empty() or known.drop_nulls().is_empty():
+        return events.with_columns(pl.lit(None, pl.Float64).alias(f"at_{metric}"))
+    return on_axis(events, measurements, metric)
+
+
+def _row(gathered: Gathered, event: dict[str, Any]) -> list[str]:
+    title = f"{gathered.frames.title(event['metric'])} {verb(event)}"
+    place = f" in {event['place']}" if event["place"] else ""
+    when = f"{step(event['midpoint'])} ({interval(event['lower'], event['upper'])})"
+    at = [number(event["at_tokens_seen"]), number(event.get("at_loss"))]
+    return [
+        title,
+        event["series"] + place,
+        when,
+        *at,
+        change(event),
+        probability(event["q_value"]).removeprefix("=\u00a0"),
+    ]
+
+
+def _consensus(gathered: Gathered) -> Table:
+    """Over the seeds of each model: how many have a change, where it lies, whether they agree."""
+    rows = []
+    for group in gathered.group_names():
+        seeds = gathered.seeds(group)
+        if len(seeds) > 1:
+            rows += _agreement(gathered, group, pl.col("series").is_in(seeds))
+    note = (
+        "For each metric the surest change of each seed, whichever head it is in. Share: of the seeds, with its 95 % "
+        "interval (Wilson). Seeds that disagree about the place, by more than 0.3 decades or because an intermediate "
+        "share has the change, are given none. The interval of a common place is optimistic for two or three seeds."
+    )
+    columns = ["Change", "Model", "Seeds with it", "Share", "Common step", "Spread (decades)", "Verdict"]
+    return Table("Agreement between seeds", columns, rows[:MAX_ROWS], note)
+
+
+def _agreement(gathered: Gathered, group: str, own: pl.Expr) -> list[list[str]]:
+    frames, whole = gathered.frames, ("midpoint", "lower", "upper", "p_value")
+    events = frames.events.filter(own, *(pl.col(name).is_not_null() for name in whole))
+    rows = []
+    for row in consensus(over_heads(events), frames.examined().filter(own)).iter_rows(named=True):
+        place = f"{step(row['step'])} ({interval(row['lower'], row['upper'])})" if row["step"] is not None else "–"
+        share = f"{row['share']:.0%} ({row['share_lower']:.0%}–{row['share_upper']:.0%})"
+        said, having = f"{frames.title(row['metric'])} {verb(row)}", f"{row['n_with']} of {row['n_series']}"
+        rows.append([said, group, having, share, place, number(row["spread"], 2), row["verdict"]])
+    return rows

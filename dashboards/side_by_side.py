@@ -1,0 +1,181 @@
+"""Several models on one axis: by step, by tokens seen, by loss; seeds of one model as a band."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from dashboards import theme
+from dashboards.charts import Figure
+from dashboards.frames import thin
+from dashboards.gather import Gathered
+from dashboards.marks import hover_points, tooltip
+from dashboards.theme import Drawing
+
+COLUMNS = 2
+MAX_PANELS = 12
+COLOURS = 7
+LOSSES = ("loss", "test_loss")
+HEADS = "the largest of the heads at each checkpoint, for heads have no identity across models"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What stands across: its name, the column of numbers, and how it is drawn."""
+
+    name: str
+    title: str
+    words: str
+
+
+STEP = Axis("step", "training step", "Models side by side, by training step")
+TOKENS = Axis("tokens_seen", "tokens seen", "Models side by side, by tokens seen")
+LOSS = Axis("at_loss", "loss", "Models side by side, by loss")
+
+
+def figures(gathered: Gathered) -> list[Figure]:
+    """One figure for each axis that at least one series has, with a panel for each metric."""
+    rows = curves(gathered)
+    drawn = []
+    for axis in (STEP, TOKENS, LOSS):
+        known = rows.filter(pl.col(axis.name).is_not_null())
+        known = known if axis is STEP else known.filter(pl.col(axis.name) > 0)
+        known = known.filter(pl.col("metric") != pl.col("loss_name")) if axis is LOSS else known
+        names = [name for name in _order(gathered, known) if known.filter(pl.col("metric") == name).height > 1]
+        if names:
+            drawing = _drawing(gathered, known, names[:MAX_PANELS], axis)
+            left = rows["series"].n_unique() - known["series"].n_unique()
+            without = f" {left} series without it are left out." if left else ""
+            told = drawing.properties(description=_caption(gathered, names, axis) + without)
+            drawn.append(Figure(f"models_by_{axis.name}", axis.words, told, tuple(names[:MAX_PANELS])))
+    return drawn
+
+
+def curves(gathered: Gathered) -> pl.DataFrame:
+    """One curve for each series and metric, with tokens and loss at each step: the largest head where there are heads.
+
+    Metrics along layers, labels or an index are left out: what stands there differs between models.
+    """
+    frames = gathered.frames
+    kept = [name for name in frames.names() if (frames.about(name).get("axes") or "") in ("", "layer,head")]
+    rows = frames.curves(*kept).filter(pl.col("value").is_not_null())
+    reduced = rows.group_by("series", "metric", "step").agg(
+        pl.col("value").max(), pl.col("tokens_seen").max(), pl.col("place").sort_by("value").last(),
+    )  # fmt: skip
+    loss_name = next((name for name in LOSSES if name in kept), "")
+    loss = reduced.filter(pl.col("metric") == loss_name).select("series", "step", pl.col("value").alias("at_loss"))
+    group = pl.col("series").replace_strict(gathered.groups, return_dtype=pl.String)
+    named = pl.concat_str(["series", "metric"], separator="|").alias("curve")
+    joined = reduced.join(loss, on=("series", "step"), how="left", nulls_equal=True)
+    return joined.with_columns(group.alias("group"), named, pl.lit(loss_name).alias("loss_name")).sort(
+        "metric", "series", "step"
+    )
+
+
+def _order(gathered: Gathered, rows: pl.DataFrame) -> list[str]:
+    """The metrics that most series have first, then those with most large changes."""
+    have = dict(rows.group_by("metric").agg(pl.col("series").n_unique()).iter_rows())
+    return sorted(have, key=lambda name: (-have[name], gathered.frames.names().index(name)))
+
+
+def _drawing(gathered: Gathered, rows: pl.DataFrame, names: list[str], axis: Axis) -> Drawing:
+    groups = gathered.group_names()
+    chosen = alt.selection_point(name=f"shown_{axis.name}", fields=["group"], bind="legend", toggle="true")
+    single = len(names) == 1
+    width = theme.WIDTH if single else (theme.WIDTH - 110) // COLUMNS
+    panels = []
+    for number, name in enumerate(names):
+        part = rows.filter(pl.col("metric") == name)
+        part = part.with_columns(
+            pl.col("group").replace_strict({g: str(i // COLOURS) for i, g in enumerate(groups)}).alias("round")
+        )
+        words = {
+            "title": _title(gathered, name),
+            "hover": f"near_{axis.name}_{number}",
+            "chosen": chosen,
+            "first": number == 0,
+        }
+        panels.append(_panel(gathered, part, axis, words).properties(width=width, height=190))
+    drawing = panels[0] if single else alt.concat(*panels, columns=COLUMNS, spacing=28)
+    drawing = drawing if single else drawing.resolve_scale(color="shared")
+    shape = {"width": theme.WIDTH, "columns": 1 if single else COLUMNS}
+    parameters = theme.parameters(gathered.frames.steps()) if axis is STEP else []
+    return drawing.add_params(*parameters).properties(usermeta=shape)
+
+
+def _title(gathered: Gathered, metric: str) -> str:
+    heads = gathered.frames.about(metric).get("axes") == "layer,head"
+    return gathered.frames.title(metric) + (", largest head" if heads else "")
+
+
+def _x(gathered: Gathered, axis: Axis) -> alt.X:
+    if axis is STEP:
+        return theme.step_x(gathered.frames.steps())
+    if axis is TOKENS:
+        scale, shown = alt.Scale(type="log", nice=False), alt.Axis(labelExpr=theme.STEP_LABEL, grid=False, tickCount=6)
+        return alt.X(f"{axis.name}:Q", title=axis.title, scale=scale, axis=shown)
+    scale = alt.Scale(reverse=True, zero=False, nice=False)
+    return alt.X(f"{axis.name}:Q", title="loss (training goes to the right)", scale=scale, axis=alt.Axis(grid=False))
+
+
+def _panel(gathered: Gathered, rows: pl.DataFrame, axis: Axis, words: dict[str, Any]) -> Drawing:
+    groups, x = gathered.group_names(), _x(gathered, axis)
+    legend = alt.Legend(title=None, orient="top", columns=3, symbolType="stroke", symbolOpacity=1, labelLimit=240)
+    colour = alt.Color("group:N", scale=alt.Scale(domain=groups), legend=legend if len(groups) > 1 else None)
+    y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=theme.value_axis())
+    shown = thin(rows, tuple(dict.fromkeys(("series", "group", "round", "place", "curve", "step", axis.name, "value"))))
+    dash = alt.StrokeDash(
+        "round:N", legend=None, scale=alt.Scale(domain=["0", "1", "2"], range=[[1, 0], [5, 3], [2, 2]])
+    )
+    strength = alt.condition(words["chosen"], alt.value(0.9), alt.value(0.06))
+    lines = alt.Chart(shown).mark_line(clip=True).encode(
+        x=x, y=y, color=colour, strokeDash=dash, detail="curve:N", opacity=strength, order=alt.Order("step:Q"),
+        strokeWidth=alt.value(2 if len(groups) == len(gathered.groups) else 1),
+    )  # fmt: skip
+    points = hover_points(
+        alt.Chart(shown).encode(x=x, y=y, color=colour), words["hover"], tooltip(shown, words["title"])
+    )
+    # One selection serves all panels, and stands on the layer that has one already: Altair gives a selection of any
+    # other layer to all of them, and then there are two of it.
+    points = points.add_params(words["chosen"]) if words["first"] else points
+    bands = _bands(gathered, rows, axis, (x, y, colour, words["chosen"]))
+    return alt.layer(*bands, lines, points).properties(title=words["title"])
+
+
+def _bands(gathered: Gathered, rows: pl.DataFrame, axis: Axis, drawn: tuple[Any, ...]) -> list[alt.Chart]:
+    """From the lowest to the highest seed at the steps that all seeds of a model have. No mean: see `consensus`."""
+    if axis is LOSS:
+        return []  # seeds are nowhere at the same loss
+    sizes = {group: len(gathered.seeds(group)) for group in gathered.group_names()}
+    many = pl.col("group").replace_strict(sizes, return_dtype=pl.Int64)
+    spans = rows.group_by("group", axis.name).agg(
+        pl.col("value").min().alias("value"), pl.col("value").max().alias("top"), pl.col("series").n_unique().alias("n")
+    )  # fmt: skip
+    spans = spans.filter((many > 1) & (pl.col("n") == many)).sort("group", axis.name)
+    if spans.is_empty():
+        return []
+    x, y, colour, chosen = drawn
+    strength = alt.condition(chosen, alt.value(0.22), alt.value(0.02))
+    area = alt.Chart(thin(spans, ("group", axis.name, "value", "top"))).mark_area(clip=True)
+    return [area.encode(x=x, y=y, y2="top:Q", color=colour, opacity=strength)]
+
+
+def _caption(gathered: Gathered, names: list[str], axis: Axis) -> str:
+    frames = gathered.frames
+    told = ["One line a series."]
+    if any(len(gathered.seeds(group)) > 1 for group in gathered.group_names()):
+        band = "" if axis is LOSS else "; the band reaches from the lowest to the highest at each step that all have"
+        told.append(f"Series that differ in their seed alone share a colour{band}.")
+    if any(frames.about(name).get("axes") == "layer,head" for name in names):
+        told.append(f"Metrics of heads: {HEADS}.")
+    if axis is TOKENS:
+        told.append("The first checkpoints without a token are left out.")
+    if axis is LOSS:
+        told.append("Each point is a checkpoint at the loss that its model had there, so that models are compared at "
+                    "equal loss instead of equal time.")  # fmt: skip
+    if len(names) > MAX_PANELS:
+        told.append(f"{MAX_PANELS} of {len(names)} metrics are drawn: those that most series have.")
+    return " ".join([*told, "Click in the legend to show or hide a model."])
