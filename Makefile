@@ -14,7 +14,7 @@ test: $(VENV)/.ready  ## the whole test suite
 
 lint: $(VENV)/.ready  ## style, types and import rules
 	$(BIN)/ruff check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.ready  ## speed and memory, as ratios to the bare model

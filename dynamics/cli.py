@@ -152,7 +152,8 @@ def detect(
     metric: Annotated[list[str] | None, typer.Option(help="Only this metric; may be given again.")] = None,
     fdr: Annotated[float, typer.Option(help="False-discovery rate over all curves.")] = 0.05,
     min_size: Annotated[
-        float | None, typer.Option(help="Smallest change, in the metric's unit; 5 % of a bounded metric's span if unsaid.")
+        float | None,
+        typer.Option(help="Smallest change, in the metric's unit; by default 5 % of a bounded metric's span."),
     ] = None,
 ) -> None:
     """Find events in what is stored."""

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hub_stand_in import hub  # noqa: F401  (a fixture)
 
 from dynamics.architectures.small_transformer import SmallTransformer, SmallTransformerConfig
 from dynamics.demo import WORDS, language, tokenizer
 from dynamics.training import save
+from hub_stand_in import hub  # noqa: F401  (a fixture)
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE_DATA = ROOT.parent / "shared"

@@ -28,7 +28,7 @@ DATE = "2026-01-01T00:00:00.000Z"
 @dataclass
 class Fault:
     """What to do wrong: answer `status`, `close` the connection, `cut` the body, `flip` a byte, give a wrong `etag`,
-    answer `slow`ly. `times` requests are hit; -1 is all of them."""
+    answer `slow`ly, send the `whole` where a part is asked for. `times` requests are hit; -1 is all of them."""
 
     method: str
     contains: str
@@ -73,6 +73,7 @@ class StandIn:
         self.repos: dict[str, Repo] = {}
         self.faults: list[Fault] = []
         self.log: list[tuple[str, str, bool]] = []
+        self.ranges: list[str] = []  # those that were asked for
         self.token: str | None = None
         self.origin: StandIn | None = None
         self.bytes_per_second: float | None = None
@@ -216,7 +217,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         status = 200
         span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
-        if span:
+        self.hub.ranges += [span[0]] if span else []
+        if span and not (fault and fault.kind == "whole"):
             first, last = int(span[1]), min(int(span[2] or len(content) - 1), len(content) - 1)
             headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
             content, status = content[first : last + 1], 206

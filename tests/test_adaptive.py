@@ -7,9 +7,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import tiny_model
 
 import dynamics
+from conftest import tiny_model
 from dynamics.errors import UsageError
 from dynamics.sources import open_series
 from dynamics.sweep import Settings

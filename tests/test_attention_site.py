@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tiny_models import CONFIGS, eager_outputs, random_tokens, tiny_model
 
 import metrics.attention as attention_file
 from dynamics import forward
 from metrics.attention import Attention, from_pattern
+from tiny_models import CONFIGS, eager_outputs, random_tokens, tiny_model
 
 LENGTH = 20
 EXACT = {"gemma2", "gpt_oss"}  # soft-capped scores and attention sinks: the pattern is spelt out

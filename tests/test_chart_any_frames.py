@@ -7,12 +7,12 @@ import time
 from typing import Any
 
 import pytest
-from test_chart_frames import tables
-from test_chart_stores import event_row, metric_row
 
 from dashboards.charts import draw_figures
 from dashboards.frames import Frames, prepare
 from dashboards.summary import summarise
+from test_chart_frames import tables
+from test_chart_stores import event_row, metric_row
 
 PER_HEAD = "prefix_matching"
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 
-from test_chart_frames import tables
-from test_chart_stores import metric_row
-
 from dashboards.charts import draw_figures
 from dashboards.charts.feature_dimensionality import LEVELS
 from dashboards.frames import Frames, prepare
+from test_chart_frames import tables
+from test_chart_stores import metric_row
 
 
 def features(series: list[str]) -> Frames:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from test_chart_stores import FAILED_STEP, write_induction_run
 
 from dashboards.frames import Frames, prepare, read_frames
 from dynamics.errors import UsageError
 from dynamics.store import SCHEMA
+from test_chart_stores import FAILED_STEP, write_induction_run
 
 Row = dict[str, object]
 

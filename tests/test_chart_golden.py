@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_chart_stores import write_grokking_run, write_induction_run
 
 from dashboards.charts import Figure, draw_figures, load_charts
 from dashboards.frames import read_frames
+from test_chart_stores import write_grokking_run, write_induction_run
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = ("event_timeline", "in_context", "head_trajectories_prefix_matching", "loss_by_position", "grokking")

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from test_chart_stores import write_grokking_run, write_induction_run
-from test_report import Page
 from typer.testing import CliRunner
 
 from dashboards import side_by_side
@@ -16,6 +14,8 @@ from dashboards.gather import Gathered, gather
 from dynamics.cli import app
 from dynamics.errors import UsageError
 from dynamics.store import Store
+from test_chart_stores import write_grokking_run, write_induction_run
+from test_report import Page
 
 
 def write_seed(folder: Path, seed: int) -> Path:

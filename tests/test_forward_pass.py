@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import CONFIGS, D_VOCAB, eager_outputs, random_tokens, tiny_model
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PretrainedConfig, PreTrainedModel
@@ -18,6 +17,7 @@ from dynamics.self_check import check_model
 from dynamics.tasks import Task
 from metrics import METRICS, contract
 from metrics.contract import Metric, metric
+from tiny_models import CONFIGS, D_VOCAB, eager_outputs, random_tokens, tiny_model
 
 BATCH, LENGTH = 5, 12
 

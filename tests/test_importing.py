@@ -8,9 +8,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import tiny_model
 
 import dynamics
+from conftest import tiny_model
 from dynamics.errors import UsageError
 from dynamics.importing import import_results
 from dynamics.store import Store

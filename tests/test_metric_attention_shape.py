@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tiny_models import CONFIGS, eager_outputs, random_tokens, tiny_model
 from torch import Tensor
 
 from dynamics import forward
@@ -20,6 +19,7 @@ from metrics.attention_shape import (
     first_token_attention,
     first_token_sink,
 )
+from tiny_models import CONFIGS, eager_outputs, random_tokens, tiny_model
 
 ALL: list[Callable[[Attention], Tensor]] = [
     attention_entropy, attention_entropy_normalised, attention_distance, first_token_attention, first_token_sink,

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from test_metric_grokking import P, cosine_logits, pairs
 
 from metrics.commutativity import accuracy_by_symmetry, loss_by_symmetry
+from test_metric_grokking import P, cosine_logits, pairs
 
 
 def memorised(train: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:

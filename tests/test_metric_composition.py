@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import eager_outputs, random_tokens, tiny_model
 from torch import Tensor
 
 from dynamics.architectures import weight_site
@@ -15,6 +14,7 @@ from dynamics.forward import run
 from metrics import METRICS
 from metrics.attention import Attention
 from metrics.composition import copying_eigenvalues, k_composition, q_composition, v_composition
+from tiny_models import eager_outputs, random_tokens, tiny_model
 
 COMPOSITIONS = [q_composition, k_composition, v_composition]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_metric_grokking import NUMBER, P, cosine_logits, pairs, weights_of
 from torch import Tensor
 
 from dynamics.checkpoint import Files, open_weights
@@ -27,6 +26,7 @@ from metrics.grokking_circuit import (
     output_frequency,
     periodic_neurons,
 )
+from test_metric_grokking import NUMBER, P, cosine_logits, pairs, weights_of
 
 A, B = NUMBER.repeat_interleave(P).double(), NUMBER.repeat(P).double()
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tiny_models import D_VOCAB, N_CTX, eager_outputs, tiny_model
 from torch import Tensor
 
 from dynamics import forward
@@ -19,6 +18,7 @@ from metrics.induction import (
     prefix_matching_entry_mean,
     previous_token_attention,
 )
+from tiny_models import D_VOCAB, N_CTX, eager_outputs, tiny_model
 
 
 def repeated(d_vocab: int = 2000, n_ctx: int = 2048, **settings: int) -> Task:

@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
-from tiny_models import eager_outputs, random_tokens, tiny_model
 
 from dynamics.forward import _predictions, run
 from metrics.in_context import in_context_learning_score, in_context_learning_score_windowed, loss_by_position
 from metrics.language_loss import accuracy, bits_per_byte, loss, perplexity
 from metrics.repeated_loss import first_occurrence_loss, repeated_loss
+from tiny_models import eager_outputs, random_tokens, tiny_model
 
 
 def test_a_loss_that_falls_with_the_logarithm_of_position() -> None:

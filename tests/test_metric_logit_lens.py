@@ -7,7 +7,6 @@ import math
 import pytest
 import scipy.stats
 import torch
-from tiny_models import CONFIGS, random_tokens, tiny_model
 
 from dynamics import forward, lens
 from dynamics.architectures.small_transformer import SmallTransformer, SmallTransformerConfig
@@ -15,6 +14,7 @@ from dynamics.errors import UsageError
 from dynamics.tasks import Task
 from metrics import METRICS
 from metrics.logit_lens import logit_lens_agreement, logit_lens_entropy, logit_lens_kl
+from tiny_models import CONFIGS, random_tokens, tiny_model
 
 NORMS = {"gpt_neox": "gpt_neox.final_layer_norm", "gpt2": "transformer.ln_f"}
 NAMES = ["logit_lens_kl", "logit_lens_agreement", "logit_lens_entropy"]

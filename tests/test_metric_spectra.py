@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from tiny_models import tiny_model
 from torch import Tensor
 
 from metrics.spectra import (
@@ -24,6 +23,7 @@ from metrics.spectra import (
     stable_rank,
 )
 from metrics.spectrum import Spectra, singular_values, spectra
+from tiny_models import tiny_model
 
 RANKS: list[Callable[[Spectra], dict[str, Tensor]]] = [
     stable_rank, effective_rank, effective_rank_of_squares, participation_ratio,

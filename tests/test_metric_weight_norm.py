@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from tiny_models import tiny_model
 from torch import Tensor
 
 from metrics.weight_norm import (
@@ -17,6 +16,7 @@ from metrics.weight_norm import (
     sum_of_squared_weights,
     weight_norm,
 )
+from tiny_models import tiny_model
 
 
 def weights() -> dict[str, Tensor]:

@@ -12,13 +12,13 @@ from pathlib import Path
 import duckdb
 import pytest
 from starlette.testclient import TestClient
-from test_chart_stores import write_grokking_run, write_induction_run
 
 from dashboards.page.app import application, serve
 from dashboards.page.query import ask
 from dashboards.page.snapshot import Watched, stamp
 from dynamics.errors import UsageError
 from dynamics.store import FILE_NAME, Store
+from test_chart_stores import write_grokking_run, write_induction_run
 
 HERE = {"base_url": "http://localhost"}
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from test_chart_stores import event_row, metric_row, write_grokking_run, write_induction_run
 
 from dashboards.document import escape_markdown
 from dashboards.frames import read_frames
@@ -20,6 +19,7 @@ from dashboards.pictures import inline_json
 from dashboards.report import write_report
 from dashboards.summary import summarise
 from dynamics.store import Store
+from test_chart_stores import event_row, metric_row, write_grokking_run, write_induction_run
 
 HOSTILE = "<script>alert('1')</script>\"'&</title></style>\u202eevil|`*[x](javascript:1)"
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import polars as pl
 import pytest
-from test_chart_stores import event_row, write_induction_run
-from test_report import hostile_run
 
 from dashboards.compare import compare
 from dashboards.report import write_report
 from dynamics.store import Store
+from test_chart_stores import event_row, write_induction_run
+from test_report import hostile_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need the playwright package")

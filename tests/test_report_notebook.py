@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from test_chart_any_frames import heads
-
 from dashboards.charts import draw_figures
+from test_chart_any_frames import heads
 
 
 def test_a_figure_displays_beyond_five_thousand_rows() -> None:

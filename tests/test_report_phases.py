@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
-from test_chart_stores import event_row, write_grokking_run, write_induction_run
 
 from dashboards.frames import Frames, read_frames
 from dashboards.summary import summarise
 from dynamics.store import Store
+from test_chart_stores import event_row, write_grokking_run, write_induction_run
 
 
 def plain(text: str) -> str:

@@ -11,11 +11,11 @@ from pathlib import Path
 import fsspec
 import pytest
 import torch
-from conftest import tiny_model
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import dynamics
+from conftest import tiny_model
 from dynamics.errors import CheckpointError, UsageError
 from dynamics.model import SeriesModel
 from dynamics.prefetch import open_checkpoint

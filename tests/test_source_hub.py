@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_model
-from hub_stand_in import StandIn
 from safetensors.torch import save
 
 import dynamics
 import dynamics.sources.hub
+from conftest import tiny_model
 from dynamics.checkpoint import Checkpoint, hash_file
 from dynamics.demo import tokenizer
 from dynamics.errors import UsageError
 from dynamics.prefetch import open_checkpoint, published_sha
 from dynamics.sources import Series, catalogue
+from hub_stand_in import StandIn
 
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64)
 REPO = "acme/tiny"
@@ -374,22 +371,3 @@ def test_a_sweep_records_what_was_left_out(hub: StandIn, tmp_path: Path) -> None
     published = hub.repos[REPO].commits[hub.repos[REPO].branches["step8"]]["model.safetensors"]
     (tmp_path / "expected").write_bytes(published)
     assert rows[8]["weights_sha"] == hash_file(tmp_path / "expected")
-
-
-@pytest.mark.slow
-def test_a_download_that_was_killed_is_completed_and_leaves_no_orphan(hub: StandIn, tmp_path: Path) -> None:
-    publish(hub, (0, 1000))
-    hub.bytes_per_second = 20_000
-    code = f"import dynamics; s = dynamics.open_series('hub:{REPO}'); s.fetch(s.checkpoints[0])"
-    process = subprocess.Popen([sys.executable, "-c", code])
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "cache").rglob("*.incomplete")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.kill()
-    process.wait(timeout=30)
-    assert list((tmp_path / "cache").rglob("*.incomplete"))
-    hub.bytes_per_second = None
-    series = dynamics.open_series(f"hub:{REPO}")
-    run = dynamics.measure(series, ["sum_of_squared_weights"], out=tmp_path / "out")
-    assert run.checkpoints()["status"].to_list() == ["measured", "measured"]
-    assert not list((tmp_path / "cache").rglob("*.incomplete"))
