@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_model
-from hub_stand_in import StandIn
-from test_source_hub import REPO, files_of, publish
 
 import dynamics
 import dynamics.sources.hub_client as client
-from dynamics.errors import CheckpointError, UsageError
+from conftest import tiny_model
+from dynamics.errors import UsageError
 from dynamics.prefetch import open_checkpoint
+from hub_stand_in import StandIn
+from test_source_hub import REPO, files_of, publish
 
 METRIC = "sum_of_squared_weights"
 FILE = "model.safetensors"
@@ -33,12 +33,11 @@ def sweep(tmp_path: Path, **options: object) -> dynamics.Run:
         ("GET", FILE, "status", (429, {"Retry-After": "1"})),
         ("GET", "/refs", "status", (429, {"Retry-After": "1"})),
         ("GET", FILE, "close", None),
-        ("HEAD", FILE, "close", None),
-        ("HEAD", FILE, "status", 503),
         ("GET", FILE, "cut", 1000),
         ("GET", FILE, "flip", None),
-        ("HEAD", FILE, "slow", 0.5),
-        ("HEAD", FILE, "etag", "0" * 64),
+        ("GET", FILE, "slow", 0.5),
+        ("GET", FILE, "etag", "0" * 64),
+        ("GET", "config.json", "flip", None),
         ("GET", "config.json", "status", 502),
     ],
 )
@@ -48,6 +47,7 @@ def test_a_passing_fault_leaves_no_trace(
     publish(hub, (0, 1000, 2000))
     hub.fail(method, contains, kind, value)
     run = sweep(tmp_path)
+    assert hub.faults[0].times == 0  # it was met
     assert run.checkpoints()["status"].to_list() == ["measured"] * 3
     for row in run.measurements().iter_rows(named=True):
         exact = sum(float(p.detach().double().pow(2).sum()) for p in tiny_model(row["step"]).parameters())
@@ -87,7 +87,6 @@ def test_a_hub_that_is_down_ends_the_sweep_and_keeps_what_is_stored(
     sweep(tmp_path, steps="0")
     series = dynamics.open_series(f"hub:{REPO}")
     hub.fail("GET", "/resolve/", "close", times=-1)
-    hub.fail("HEAD", "/resolve/", "close", times=-1)
     run = dynamics.measure(series, [METRIC], out=tmp_path / "out")
     assert run.checkpoints()["status"].to_list() == ["measured", "failed", "failed"]
     assert "the connection failed" in run.failed()["note"][0]
@@ -98,13 +97,10 @@ def test_a_hub_that_is_down_ends_the_sweep_and_keeps_what_is_stored(
 
 def test_two_revisions_under_one_wrong_etag_are_not_mixed_up(hub: StandIn) -> None:
     publish(hub, (0, 1000))
-    hub.fail("HEAD", FILE, "etag", "0" * 64, times=-1)
+    hub.fail("GET", FILE, "etag", "0" * 64, times=-1)
     series = dynamics.open_series(f"hub:{REPO}")
     for seed, checkpoint in zip((0, 1000), series.checkpoints, strict=True):
-        try:
-            opened = open_checkpoint(series, checkpoint)
-        except CheckpointError:
-            continue  # said to be damaged: fine; served under the other's name: not
+        opened = open_checkpoint(series, checkpoint)
         assert torch.equal(opened.weights.tensors["embed.W_E"], tiny_model(seed).embed.W_E)
 
 
@@ -162,7 +158,7 @@ def test_living_downloads_are_not_swept(hub: StandIn, tmp_path: Path) -> None:
 def test_a_list_cut_short_by_a_kill_is_asked_for_again(hub: StandIn, tmp_path: Path) -> None:
     publish(hub, (0, 1000))
     dynamics.open_series(f"hub:{REPO}")
-    for path in (tmp_path / "cache").rglob("trees/*.json"):
+    for path in (tmp_path / "cache").rglob("files/*.json"):
         path.write_text('{"model.safe')
     assert len(dynamics.open_series(f"hub:{REPO}").checkpoints) == 2
 

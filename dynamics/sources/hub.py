@@ -15,8 +15,10 @@ from dynamics.checkpoint import Checkpoint, Files
 from dynamics.errors import CheckpointError, UsageError
 from dynamics.sources import Access, Series
 from dynamics.sources.catalogue import Entry, Stage, of_repo
-from dynamics.sources.hub_client import Hub, NotThere, RemoteFile, connect
+from dynamics.sources.hub_client import Hub, connect
 from dynamics.sources.hub_disk import DiskBudget
+from dynamics.sources.hub_errors import NotThere
+from dynamics.sources.hub_files import RemoteFile
 from dynamics.sources.hub_listing import Found, Listing, list_places
 from dynamics.sources.inspection import Publication, Report, Weighed
 from dynamics.sources.names import agreed_rate
@@ -254,7 +256,9 @@ class _Repo:
     def _sweep(self, repo: str) -> None:
         if repo not in self.swept and not self.hub.offline:
             self.swept.add(repo)
-            self.hub.sweep_orphans(repo)
+            listed = {(f.repo, f.commit) for f in self.listing.found if self.hub.has_tree(f.repo, f.commit)}
+            trees = [self.hub.tree(*place) for place in listed if place[0] == repo]
+            self.hub.sweep_orphans(repo, {file.name for tree in trees for file in tree.values()})
 
     def _reserve(self, checkpoint: Checkpoint, found: Found, weights: Mapping[str, RemoteFile]) -> None:
         assert self.budget is not None

@@ -11,7 +11,8 @@ from pathlib import PurePosixPath
 
 from dynamics.errors import UsageError
 from dynamics.sources.catalogue import Entry, Place
-from dynamics.sources.hub_client import Hub, NotThere
+from dynamics.sources.hub_client import Hub
+from dynamics.sources.hub_errors import NotThere
 from dynamics.sources.names import ANY, Name, natural, read_name
 from dynamics.sources.steps import spans
 
