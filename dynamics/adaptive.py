@@ -44,7 +44,7 @@ def _wanted(series: Series, store: Store, metrics: list[str], budget: int, steps
     frame = store.read("curves").filter(
         (pl.col("series") == series.name) & pl.col("metric").is_in(metrics) & pl.col("step").is_in(list(steps))
     )
-    return {int(step) for step in next_steps(frame, steps - failed, budget)}
+    return {int(step) for step in next_steps(frame, steps - failed, budget, store.read("metrics"))}
 
 
 def _status(series: Series, store: Store) -> pl.DataFrame:

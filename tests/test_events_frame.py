@@ -243,6 +243,23 @@ def test_adaptive_steps_of_a_flat_history_stop_at_the_coarse_subset():
     while more := ev.next_steps(have, STEPS, budget=40):
         have = full.filter(pl.col("step").is_in(have["step"].to_list() + more))
     assert 8 <= have["step"].n_unique() <= 20
+
+
+def test_adaptive_steps_ask_nothing_for_a_change_that_would_not_be_reported():
+    steps = np.array([0, *2 ** np.arange(10), *range(1000, 144000, 1000)])
+    full = measured("s", "m", 0.02 / (1 + np.exp(-(np.log10(steps + 1) - 4.6) * 20)), steps=steps, sigma=1e-4)
+    bounds = pl.DataFrame({"metric": ["m"], "lower": [0.0], "upper": [1.0]})
+    asked = {}
+    for name, metrics in (("bounded", bounds), ("unbounded", None)):
+        have = full.clear()
+        while more := ev.next_steps(have, steps, 40, metrics):
+            have = full.filter(pl.col("step").is_in(have["step"].to_list() + more))
+        asked[name] = have["step"].n_unique()
+    assert asked["bounded"] <= 20 < asked["unbounded"]  # the even subset and no more
+
+
+def test_a_budget_below_what_an_event_needs_is_refused():
+    have = measured("s", "m", 0 * X).clear()
     with pytest.raises(ValueError, match="budget is 5 checkpoints: expected at least 8"):
         ev.next_steps(have, STEPS, budget=5)
 

@@ -45,12 +45,12 @@ def detect(
         best = min((e.p_value for e in events if e.kind != "spike"), default=1.0)
         tested.setdefault(str(key[1]), []).append(best)
         found.extend((key, e) for e in events)
-    limits = _limits(metrics)
+    bounds_of = limits(metrics)
     rows = []
     for key, event in found:
-        bounds = limits.get(str(key[1]), (-np.inf, np.inf))
+        bounds = bounds_of.get(str(key[1]), (-np.inf, np.inf))
         q = _q_value(event.p_value, np.array(tested[str(key[1])]))
-        if q <= fdr and abs(event.magnitude) >= _smallest(bounds, min_size):
+        if q <= fdr and abs(event.magnitude) >= smallest(bounds, min_size):
             rows.append(_row(key, event, q, bounds))
     if not rows:
         return no_events()
@@ -58,7 +58,8 @@ def detect(
     return pl.DataFrame(rows, schema=ALL_COLUMNS, orient="row").sort(order)
 
 
-def _smallest(bounds: tuple[float, float], min_size: float | None) -> float:
+def smallest(bounds: tuple[float, float], min_size: float | None) -> float:
+    """The smallest change worth reporting of a metric with these bounds."""
     if min_size is not None:
         return min_size
     span = bounds[1] - bounds[0]
@@ -72,7 +73,8 @@ def _q_value(p: float, tested: np.ndarray) -> float:
     return float(adjusted[at_least].min()) if at_least.any() else float(p)
 
 
-def _limits(metrics: pl.DataFrame | None) -> dict[str, tuple[float, float]]:
+def limits(metrics: pl.DataFrame | None) -> dict[str, tuple[float, float]]:
+    """The bounds of every metric that is described; infinite where it has none."""
     if metrics is None:
         return {}
     known = metrics.select(

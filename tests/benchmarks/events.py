@@ -2,6 +2,7 @@
 
     python tests/benchmarks/events.py BENCH [--seeds 2 3 101] [--per-family 40]     BENCH holds gen.py and score.py
     python tests/benchmarks/events.py --shapes [--seeds 2 3 101]                    shapes of this file, no bench
+    python tests/benchmarks/events.py --adaptive PATH...       adaptive sweeps of measured histories, replayed
 
 `detect` is the adapter that the bench's own runner calls:
 
@@ -25,9 +26,12 @@ for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np  # noqa: E402  numpy counts its threads when it is loaded
+import polars as pl  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from dynamics.events import detect_curve  # noqa: E402
+from dynamics.events import detect as detect_all  # noqa: E402
+from dynamics.events import detect_curve, next_steps  # noqa: E402
+from dynamics.events.schema import KEYS  # noqa: E402
 
 Array = NDArray[np.float64]
 
@@ -193,14 +197,86 @@ def _row(score: object, seed: int, data: str) -> str:
     )
 
 
+# --------------------------------------------------------------- adaptive sweeps, replayed on whole histories
+def histories(path: Path) -> tuple[list[pl.DataFrame], pl.DataFrame | None]:
+    """Measured histories, one frame a series, and the metrics' bounds: of a run's folder, or of the Pythia suite's
+    published evaluations (a Parquet file of `model, step, task, metric, value`), of which LAMBADA is taken."""
+    if path.is_dir():
+        from dynamics.store import Store
+
+        with Store(path) as store:
+            return store.read("curves").partition_by("series"), store.read("metrics")
+    wide = pl.read_parquet(path).filter(pl.col("task") == "lambada_openai", pl.col("metric").str.starts_with("acc"))
+    wide = wide.pivot(on="metric", index=["model", "step"], values="value")
+    named = wide.select(pl.col("model").alias("series"), "step", pl.lit("acc").alias("metric"),
+                        pl.col("acc").alias("value"), pl.col("acc_stderr").alias("stderr"))  # fmt: skip
+    bounds = pl.DataFrame({"metric": ["acc"], "lower": [0.0], "upper": [1.0]})
+    return named.sort("series", "step").partition_by("series"), bounds
+
+
+def replay(full: pl.DataFrame, budget: int, metrics: pl.DataFrame | None) -> pl.DataFrame:
+    """The measurements that an adaptive sweep with this budget would have made."""
+    steps, have = full["step"].unique().to_list(), full.clear()
+    while more := next_steps(have, steps, budget, metrics):
+        have = full.filter(pl.col("step").is_in([*have["step"].to_list(), *more]))
+    return have
+
+
+def _places(frame: pl.DataFrame, metrics: pl.DataFrame | None) -> list[dict[str, object]]:
+    return detect_all(frame, metrics=metrics).filter(pl.col("kind") != "spike").to_dicts()
+
+
+def _again(full: pl.DataFrame, few: pl.DataFrame, metrics: pl.DataFrame | None) -> np.ndarray:
+    """Counts: events of the full history, found again, and at most one gap wider; the same three of the strongest
+    event of each curve; events of the few alone."""
+    at = np.log10(np.sort(full["step"].unique().to_numpy()) + 1.0)
+    found, left, counts = _places(full, metrics), _places(few, metrics), np.zeros(7, dtype=int)
+    for event in found:
+        same = [e for e in left if all(e[k] == event[k] for k in (*KEYS, "kind", "direction"))
+                and e["lower"] <= event["upper"] and event["lower"] <= e["upper"]]  # fmt: skip
+        k = int(np.clip(np.searchsorted(at, np.log10(event["midpoint"] + 1)), 1, len(at) - 1))
+        gap = float(np.max(np.diff(at)[max(k - 2, 0) : k + 1]))
+        width = [float(np.diff(np.log10(np.array([e["lower"], e["upper"]]) + 1))[0]) for e in (event, *same[:1])]
+        row = np.array([1, bool(same), bool(same) and width[1] <= width[0] + gap + 1e-9])
+        others = [e for e in found if all(e[k] == event[k] for k in KEYS)]
+        counts[:3] += row
+        counts[3:6] += row * (event["p_value"] <= min(e["p_value"] for e in others))
+        left = [e for e in left if e is not (same[0] if same else None)]
+    counts[6] = len(left)
+    return counts
+
+
+def adaptive(paths: list[Path], shares: list[float]) -> None:
+    """Print, for every history and budget (a share of its checkpoints), what is found again."""
+    print("| history | checkpoints | budget | measured | events: all / again / as narrow "
+          "| strongest of each curve: all / again / as narrow | not in the full history |")  # fmt: skip
+    print("|" + " --- |" * 7)
+    for path in paths:
+        series, metrics = histories(path)
+        for share in shares:
+            counts, measured, total = np.zeros(7, dtype=int), 0, 0
+            for full in series:
+                n = full["step"].n_unique()
+                few = replay(full, max(8, int(share * n)), metrics)
+                counts += _again(full, few, metrics)
+                measured, total = measured + few["step"].n_unique(), total + n
+            c, k = counts, len(series)
+            print(f"| {path.stem} | {total / k:.0f} | {share:.2f} | {measured / k:.1f} | {c[0]} / {c[1]} / {c[2]} | "
+                  f"{c[3]} / {c[4]} / {c[5]} | {c[6]} |", flush=True)  # fmt: skip
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bench", nargs="?", type=Path, help="folder with gen.py and score.py")
     parser.add_argument("--seeds", type=int, nargs="+", default=[2])
     parser.add_argument("--per-family", type=int, default=40)
     parser.add_argument("--shapes", action="store_true", help="the shapes of this file instead")
+    parser.add_argument("--adaptive", type=Path, nargs="+", help="folders of runs, or the Pythia evaluations' Parquet")
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.25, 0.5, 1.0], help="budgets of --adaptive")
     chosen = parser.parse_args()
-    if chosen.shapes:
+    if chosen.adaptive:
+        adaptive(chosen.adaptive, chosen.shares)
+    elif chosen.shapes:
         for one in chosen.seeds:
             other_shapes(one, chosen.per_family)
     elif chosen.bench is None:
