@@ -72,7 +72,9 @@ def watching(bars: Bars) -> Watch:
 
 def print_table(frame: pl.DataFrame, title: str) -> None:
     if not out_console.is_terminal:
-        typer.echo(frame.write_csv(), nl=False)
+        nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
+        as_text = [pl.Series(name, [None if v is None else str(v) for v in frame[name].to_list()]) for name in nested]
+        typer.echo(frame.with_columns(as_text).write_csv(), nl=False)
         return
     table = Table(*frame.columns, title=title or None)
     for row in frame.iter_rows():

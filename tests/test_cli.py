@@ -77,6 +77,11 @@ def test_measure_detect_report_query_one_after_the_other(
     assert (code, printed.strip()) == (0, str(out / "report.html"))
 
 
+def test_lists_can_be_asked_for_in_a_pipe(command: Command, tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    assert command("query", tmp_path, "SELECT [1, 2] AS a, NULL::INT[] AS b") == (0, 'a,b\n"[1, 2]",\n', "")
+
+
 def test_a_failed_checkpoint_is_exit_code_one(command: Command, tiny_series: Path, tmp_path: Path) -> None:
     (tiny_series / "step10" / "model.safetensors").write_bytes(b"cut")
     code, _, err = command(
