@@ -1,4 +1,4 @@
-"""The dimensions that each feature has to itself, and the shares of regular arrangements (Elhage et al. 2022)."""
+"""How many dimensions each feature has to itself, over training, with the levels at which features stick."""
 
 from __future__ import annotations
 
@@ -11,41 +11,48 @@ from dashboards.frames import Frames, thin
 from dashboards.marks import failures, hover_points, tooltip
 from dashboards.theme import Drawing
 
+# Shares of a dimension that regular arrangements give (Elhage et al. 2022).
 LEVELS = {
-    "one's own": 1.0, "tetrahedron 3/4": 3 / 4, "triangle 2/3": 2 / 3, "digon 1/2": 1 / 2, "pentagon 2/5": 2 / 5,
-    "not learnt": 0.0,
+    "1 alone": 1.0, "3/4 tetrahedron": 0.75, "2/3 triangle": 2 / 3, "1/2 digon": 0.5, "2/5 pentagon": 0.4,
+    "3/8 square antiprism": 0.375, "0": 0.0,
 }  # fmt: skip
+HEIGHT = 300
 
 
-@chart("Feature dimensionality over training", needs=("feature_dimensionality",), order=11)
+@chart("How features share dimensions", needs=("feature_dimensionality",), order=12)
 def feature_dimensionality(frames: Frames) -> Drawing:
-    """One panel a series, one line a feature, the levels of regular arrangements ruled and named."""
-    names = [name for name in frames.series_names() if _rows(frames, name).height]
-    panels = [_panel(frames, name, number) for number, name in enumerate(names)]
+    """One panel a series, one line a feature, and a dashed line at each level."""
+    names = [name for name in frames.series_names() if frames.curves("feature_dimensionality")["series"].eq(name).any()]
+    panels = [_panel(frames, name) for name in names]
+    drawing = panels[0] if len(panels) == 1 else alt.vconcat(*panels, spacing=24)
     description = (
-        "Share of a dimension that each feature has to itself; one line a feature. Ruled: the shares in regular "
-        "arrangements of directions (square antiprism, 3/8, is left out beside the pentagon). The share of a feature "
-        "whose direction is still short says little. Unit: dimensions."
+        "One line a feature: the share of a dimension that it has to itself. Dashed: shares that regular arrangements "
+        "give, a feature alone in its dimension, pairs of opposite features (digon), triangle, tetrahedron, pentagon, "
+        "square antiprism (Elhage et al. 2022). Features that share an arrangement lie on its level. A feature whose "
+        "direction is still short has no meaningful share."
     )
-    drawing = alt.vconcat(*panels, spacing=20).add_params(*theme.parameters(frames.steps()))
-    return drawing.properties(description=description, usermeta={"width": theme.WIDTH - 110, "columns": 1})
+    return drawing.add_params(*theme.parameters(frames.steps())).properties(
+        description=description, usermeta={"width": theme.WIDTH - 130, "columns": 1}
+    )
 
 
-def _rows(frames: Frames, series: str) -> pl.DataFrame:
-    return frames.curves("feature_dimensionality").filter(pl.col("series") == series)
-
-
-def _panel(frames: Frames, series: str, number: int) -> Drawing:
-    frame = thin(_rows(frames, series), ("series", "place", "curve", "step", "value", "stderr", "n"))
-    y = alt.Y("value:Q", title="dimensions", scale=alt.Scale(domain=[0, 1.05], nice=False))
-    base = alt.Chart(frame).encode(x=theme.step_x(frames.steps()), y=y)
-    levels = alt.Chart(pl.DataFrame({"level": list(LEVELS), "value": list(LEVELS.values())})).encode(y=y)
-    marked = alt.condition(theme.CHOSEN, alt.value(3.5), alt.value(1.2))
-    layers = [
-        levels.mark_rule(style="note", strokeDash=[4, 4]),
-        levels.mark_text(style="note", align="left", dx=4).encode(text="level:N", x=alt.value(theme.WIDTH - 110)),
-        base.mark_line(clip=True).encode(detail="curve:N", strokeWidth=marked),
-        hover_points(base, f"near_dimensionality_{number}", tooltip(frame, "dimensions")),
-        *failures(frames, series),
-    ]
-    return alt.layer(*layers).properties(width=theme.WIDTH - 110, height=theme.HEIGHT, title=series)
+def _panel(frames: Frames, series: str) -> Drawing:
+    rows = frames.curves("feature_dimensionality").filter(pl.col("series") == series)
+    frame = thin(rows, ("series", "place", "curve", "step", "value"))
+    y = alt.Y("value:Q", title="dimensions", scale=alt.Scale(domain=[0, 1.05], nice=False), axis=alt.Axis(grid=False))
+    x = theme.step_x(frames.steps())
+    places = theme.spread(list(LEVELS.values()), 0.045, (0.0, 1.05))
+    levels = pl.DataFrame({"level": list(LEVELS), "value": list(LEVELS.values()), "at": places})
+    rules = alt.Chart(levels).mark_rule(style="quiet", strokeDash=[3, 3], opacity=0.8).encode(y=y)
+    words = alt.Chart(levels).mark_text(style="note", align="left", dx=6)
+    named = words.encode(x=alt.value("width"), y=alt.Y("at:Q"), text="level:N")
+    marked = alt.condition(theme.CHOSEN, alt.value(4), alt.value(1.6))
+    lines = alt.Chart(frame).mark_line(style="band", opacity=0.75, clip=True)
+    lines = lines.encode(x=x, y=y, detail="curve:N", strokeWidth=marked)
+    points = hover_points(
+        alt.Chart(frame).encode(x=x, y=y),
+        f"near_dimensionality_{frames.series_names().index(series)}",
+        tooltip(frame, "dimensions"),
+    )
+    layers = [rules, lines, named, points, *failures(frames, series)]
+    return alt.layer(*layers).properties(width=theme.WIDTH - 130, height=HEIGHT, title=series)

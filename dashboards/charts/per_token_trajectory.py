@@ -1,0 +1,103 @@
+"""The path that training takes through the space of losses by position, seen in the plane where it moves most."""
+
+from __future__ import annotations
+
+import math
+
+import altair as alt
+import numpy as np
+import polars as pl
+
+from dashboards import theme
+from dashboards.charts import chart
+from dashboards.frames import Frames, thin
+from dashboards.theme import Drawing
+
+METRIC = "loss_by_position"
+FEWEST = 4  # checkpoints of one series: three points always lie in a plane
+MAX_LABELS = 9
+GAP = 0.09  # of the diagonal between two step labels
+
+
+@chart("The path of training in the plane of its losses", needs=(METRIC,), order=33)
+def per_token_trajectory(frames: Frames) -> Drawing:
+    """One line a series through its checkpoints, in the first two principal components of all of them together."""
+    wide = _vectors(frames)
+    if wide.height < FEWEST or wide.width - 2 < 2:
+        return None
+    placed, shares = _plane(wide)
+    description = (
+        f"Each checkpoint is the vector of its mean losses at {wide.width - 2:,} positions of the context, shown in "
+        "the first two principal components of all checkpoints of all series together. They hold "
+        f"{theme.number(100 * shares[0])}\u00a0% and {theme.number(100 * shares[1])}\u00a0% of the variance; distances beyond these two are not seen. The first "
+        "component is turned so that training goes to the right, the second so that its largest excursion is upwards. "
+        "Checkpoints that lack a position are left out."
+    )
+    names = [name for name in frames.series_names() if (placed["series"] == name).any()]
+    legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolOpacity=1) if len(names) > 1 else None
+    colour = alt.Color("series:N", scale=alt.Scale(domain=names), legend=legend)
+    axis = alt.Axis(grid=False, tickCount=6, labelExpr=theme.NUMBER_LABEL)
+    across = alt.X("first:Q", title=f"first component ({theme.number(100 * shares[0])}\u00a0% of the variance)", axis=axis,
+                   scale=alt.Scale(zero=False, padding=18))  # fmt: skip
+    up = alt.Y(
+        "second:Q",
+        title=f"second component ({theme.number(100 * shares[1])}\u00a0%)",
+        axis=axis,
+        scale=alt.Scale(zero=False, padding=18),
+    )
+    base = alt.Chart(thin(placed, ("series", "step", "first", "second"))).encode(x=across, y=up, color=colour)
+    hints = ["series:N", alt.Tooltip("step:Q", format=","),
+             alt.Tooltip("first:Q", title="first component", format=".3~g"),
+             alt.Tooltip("second:Q", title="second component", format=".3~g")]  # fmt: skip
+    labelled = alt.Chart(thin(_labelled(placed), ("series", "step", "first", "second", "said")))
+    text = labelled.mark_text(style="strong", align="left", dx=7, dy=-6).encode(x=across, y=up, text="said:N")
+    marks = labelled.mark_point(filled=True, size=60, opacity=1).encode(x=across, y=up, color=colour)
+    path = base.mark_line(opacity=0.8).encode(order=alt.Order("step:Q"))
+    drawing = alt.layer(path, base.mark_circle(size=22, opacity=0.9).encode(tooltip=hints), marks, text)
+    return drawing.properties(
+        width=theme.WIDTH, height=380, description=description, usermeta={"width": theme.WIDTH, "columns": 1}
+    )
+
+
+def _vectors(frames: Frames) -> pl.DataFrame:
+    """One row a checkpoint, one column a position; rows with a hole and series of few checkpoints are left out."""
+    rows = frames.curves(METRIC).filter(pl.col("value").is_not_null() & pl.col("index").is_not_null())
+    shared = rows.group_by("index").agg(pl.col("series").n_unique().alias("n"))
+    kept = shared.filter(pl.col("n") == pl.col("n").max())["index"]
+    wide = rows.filter(pl.col("index").is_in(kept.to_list())).sort("index", "step").pivot(
+        "index", index=("series", "step"), values="value", aggregate_function="mean"
+    )  # fmt: skip
+    whole = wide.drop_nulls().sort("series", "step")
+    return whole.filter(pl.len().over("series") >= FEWEST)
+
+
+def _plane(wide: pl.DataFrame) -> tuple[pl.DataFrame, tuple[float, float]]:
+    """Where each checkpoint lies in the plane, and the share of the variance that each component holds."""
+    values = wide.drop("series", "step").to_numpy()
+    left, sizes, _ = np.linalg.svd(values - values.mean(0), full_matrices=False)
+    first, second = left[:, 0] * sizes[0], left[:, 1] * sizes[1]
+    steps = wide["step"].to_numpy()
+    # A component's sign is arbitrary: fixed here, or the picture would flip from machine to machine.
+    early, late = first[steps == steps.min()].mean(), first[steps == steps.max()].mean()
+    first = first if late >= early else -first
+    second = second if second[np.abs(second).argmax()] >= 0 else -second
+    total = float(np.sum(sizes**2)) or 1.0
+    placed = wide.select("series", "step").with_columns(pl.Series("first", first), pl.Series("second", second))
+    return placed, (float(sizes[0] ** 2 / total), float(sizes[1] ** 2 / total))
+
+
+def _labelled(placed: pl.DataFrame) -> pl.DataFrame:
+    """The checkpoints whose step is written: the last of each series, then those that stand clear of the others."""
+    wide = float(placed["first"].max() - placed["first"].min()) or 1.0  # pyright: ignore[reportOperatorIssue, reportArgumentType, reportOptionalOperand]
+    high = float(placed["second"].max() - placed["second"].min()) or 1.0  # pyright: ignore[reportOperatorIssue, reportArgumentType, reportOptionalOperand]
+    chosen: list[dict[str, object]] = []
+    taken: list[tuple[float, float]] = []
+    for part in placed.partition_by("series", maintain_order=True):
+        rows, count = part.to_dicts(), 0
+        for row in (rows[-1], *rows[:-1]):
+            spot = (row["first"] / wide, row["second"] / high)
+            if count < MAX_LABELS and all(math.dist(spot, other) > GAP for other in taken):
+                chosen.append({**row, "said": theme.step(row["step"])})
+                taken.append(spot)
+                count += 1
+    return pl.DataFrame(chosen)
