@@ -26,10 +26,11 @@ def per_token_trajectory(frames: Frames) -> Drawing:
     if wide.height < FEWEST or wide.width - 2 < 2:
         return None
     placed, shares = _plane(wide)
+    held = [f"{theme.number(100 * share)}\u00a0%" for share in shares]
     description = (
         f"Each checkpoint is the vector of its mean losses at {wide.width - 2:,} positions of the context, shown in "
         "the first two principal components of all checkpoints of all series together. They hold "
-        f"{theme.number(100 * shares[0])}\u00a0% and {theme.number(100 * shares[1])}\u00a0% of the variance; distances beyond these two are not seen. The first "
+        f"{held[0]} and {held[1]} of the variance; distances beyond these two are not seen. The first "
         "component is turned so that training goes to the right, the second so that its largest excursion is upwards. "
         "Checkpoints that lack a position are left out."
     )
@@ -37,11 +38,11 @@ def per_token_trajectory(frames: Frames) -> Drawing:
     legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolOpacity=1) if len(names) > 1 else None
     colour = alt.Color("series:N", scale=alt.Scale(domain=names), legend=legend)
     axis = alt.Axis(grid=False, tickCount=6, labelExpr=theme.NUMBER_LABEL)
-    across = alt.X("first:Q", title=f"first component ({theme.number(100 * shares[0])}\u00a0% of the variance)", axis=axis,
+    across = alt.X("first:Q", title=f"first component ({held[0]} of the variance)", axis=axis,
                    scale=alt.Scale(zero=False, padding=18))  # fmt: skip
     up = alt.Y(
         "second:Q",
-        title=f"second component ({theme.number(100 * shares[1])}\u00a0%)",
+        title=f"second component ({held[1]})",
         axis=axis,
         scale=alt.Scale(zero=False, padding=18),
     )
