@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 from dynamics.checkpoint import Checkpoint, Files, Weights, hash_digests, open_weights
 from dynamics.errors import CheckpointError
 from dynamics.sources import Series
+
+# A download that takes longer than usual, or a measurement that takes less, is made up for by one that is ahead.
+AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -48,28 +53,45 @@ def ahead(
 
     Asking for the next one says that the present one is done with, and lets its files go if they must.
     """
-    wanted = series.checkpoints if checkpoints is None else checkpoints
-    coming: dict[Checkpoint, Future[Opened]] = {}
+    wanted = iter(series.checkpoints if checkpoints is None else checkpoints)
+    fetched: deque[tuple[Checkpoint, Future[Files]]] = deque()
+    opened: deque[tuple[Checkpoint, Future[Opened]]] = deque()
+    # Two lanes: one checkpoint is hashed and opened while the next is already on its way.
+    fetching = ThreadPoolExecutor(1, thread_name_prefix="fetch")
+    opening = ThreadPoolExecutor(1, thread_name_prefix="open")
 
-    def fetch(position: int) -> None:
-        for checkpoint in wanted[position : position + 1]:
-            coming[checkpoint] = pool.submit(open_checkpoint, series, checkpoint)
+    def fill() -> None:
+        for checkpoint in islice(wanted, 1 + AHEAD - len(fetched) - len(opened)):
+            fetched.append((checkpoint, fetching.submit(series.fetch, checkpoint)))
+        while fetched and len(opened) < 2:  # files that cannot be mapped are held in memory once opened
+            checkpoint, files = fetched.popleft()
+            opened.append((checkpoint, opening.submit(_open, checkpoint, files)))
 
     def each() -> Iterator[tuple[Checkpoint, Future[Opened]]]:
-        fetch(0)
-        for position, checkpoint in enumerate(wanted):
-            coming[checkpoint].exception()  # waits; one checkpoint is opened at a time
-            fetch(position + 1)
-            yield checkpoint, coming[checkpoint]
-            coming.pop(checkpoint)
+        fill()
+        while opened:
+            checkpoint, future = opened[0]
+            future.exception()  # waits
+            yield checkpoint, future
+            opened.popleft()
             series.release(checkpoint)
+            fill()
 
-    pool = ThreadPoolExecutor(1, thread_name_prefix="fetch")
     try:
         yield each()
     finally:
+        fetching.shutdown(wait=False, cancel_futures=True)
         # Whatever was asked for and will not be measured makes room, and lets a fetch that waits for room end.
-        for checkpoint, future in coming.items():
+        for checkpoint, future in (*opened, *fetched):
             future.add_done_callback(lambda _, checkpoint=checkpoint: series.release(checkpoint))
             series.release(checkpoint)
-        pool.shutdown(wait=False, cancel_futures=True)
+        opening.shutdown(wait=False, cancel_futures=True)
+
+
+def _open(checkpoint: Checkpoint, files: Future[Files]) -> Opened:
+    try:
+        brought = files.result()
+    except CancelledError as error:  # the sweep has ended
+        msg = f"{checkpoint} was not fetched"
+        raise CheckpointError(msg) from error
+    return Opened(checkpoint, brought, open_weights(brought))

@@ -108,6 +108,7 @@ class StandIn:
 class _Handler(BaseHTTPRequestHandler):
     hub: StandIn
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits 40 ms for its headers to be acknowledged
 
     def log_message(self, format: str, *args: object) -> None:
         """Requests are kept in `log`, not printed."""
@@ -253,7 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
             piece = max(1, int(rate / 50))
             for start in range(0, len(body), piece):
                 self.wfile.write(body[start : start + piece])
-                time.sleep(max(0.0, began + (start + piece) / rate - time.monotonic()))
+                time.sleep(max(0.0, began + min(start + piece, len(body)) / rate - time.monotonic()))
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
