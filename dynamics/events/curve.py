@@ -17,6 +17,7 @@ from dynamics.events.shapes import dictionary
 Array = NDArray[np.float64]
 
 WIDE_SUPPORT = 16  # from this many checkpoints on, a level change needs three on each side instead of two
+BEFORE_BUMP = 2  # checkpoints that a bump must leave before its onset
 SETTLED = 5  # an event is tentative while fewer checkpoints than this follow its completion
 
 # Share of simulated curves without events in which something worth `NEED` is found, and the decay of that share
@@ -94,7 +95,13 @@ def _on_scale(step: Array, value: Array, stderr: Array | None, scale: str) -> li
     shapes = dictionary(curve.x, 3 if curve.size >= WIDE_SUPPORT else 2)
     explanation = open_wide_ramps(curve, explain(curve, shapes), shapes)
     smooth = fitted_curve(curve, explanation, spikes=False) * unit + offset
-    return [_event(curve, f, smooth, unit, scale) for f in name_events(curve, explanation)]
+    return [_event(curve, f, smooth, unit, scale) for f in name_events(curve, explanation) if _is_seen(curve, f)]
+
+
+def _is_seen(curve: Curve, f: Found) -> bool:
+    """A bump goes up and back, so its way up must be seen: what begins before the second checkpoint is the curve's
+    own beginning, such as the flat start of a loss before it falls."""
+    return f.kind != "bump" or int(np.sum(curve.x <= f.onset)) >= BEFORE_BUMP
 
 
 def _without_repeats(linear: list[Event], log: list[Event]) -> list[Event]:

@@ -67,10 +67,14 @@ def smallest(bounds: tuple[float, float], min_size: float | None) -> float:
 
 
 def _q_value(p: float, tested: np.ndarray) -> float:
-    """Benjamini-Hochberg: the smallest rate at which a curve with this p-value is among those called."""
-    at_least = tested >= p
-    adjusted = np.asarray(false_discovery_control(tested))
-    return float(adjusted[at_least].min()) if at_least.any() else float(p)
+    """Benjamini-Hochberg: the smallest rate at which a curve with this p-value is among those called.
+
+    A curve is tested by its surest event, and a further event of it may have a p-value between those tested: it is
+    called where a curve of that p-value would be, at the rank of those at most as large.
+    """
+    own = p * len(tested) / max(1, int((tested <= p).sum()))
+    larger = np.asarray(false_discovery_control(tested))[tested >= p]
+    return float(min([own, 1.0, *larger]))
 
 
 def limits(metrics: pl.DataFrame | None) -> dict[str, tuple[float, float]]:
