@@ -250,7 +250,10 @@ def _finish(run: Run) -> None:
     from dashboards.summary import summarise
 
     path = write_report(run.folder)
-    for remark in summarise(read_frames(run.folder)).headlines:
+    summary = summarise(read_frames(run.folder))
+    if summary.lead:
+        typer.echo(summary.lead)
+    for remark in summary.headlines:
         typer.echo(f"{remark.series}: {remark.text}")
     typer.echo(f"report: {path}")
     sys.exit(_say_failures(run))
