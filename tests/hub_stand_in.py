@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+_API = r"/api/models/([^/]+/[^/]+?)(?:/(refs|tree|commits|revision|paths-info)(?:/([^/]+))?(?:/.*)?)?/?"
 LARGE = (".safetensors", ".bin", ".pth", ".pt")
 PAGE = 5  # files on one page of a list
 DATE = "2026-01-01T00:00:00.000Z"
@@ -119,6 +120,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer("GET")
 
+    def do_POST(self) -> None:
+        self._answer("POST")
+
     def _answer(self, method: str) -> None:
         token = self.headers.get("Authorization", "")
         path = unquote(urlsplit(self.path).path)
@@ -151,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
         return repo
 
     def _api(self, path: str, method: str, token: str) -> None:
-        match = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(refs|tree|commits|revision)(?:/([^/]+))?(?:/.*)?", path)
+        match = re.fullmatch(_API, path)
         repo = self._repo(match[1], method, token) if match else None
         if match is None or repo is None:
             if match is None:
@@ -168,26 +172,25 @@ class _Handler(BaseHTTPRequestHandler):
         if commit is None:
             self._send(404, b"", {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"}, method)
         elif match[2] == "commits":
-            history = repo.history.get(match[3], [])
+            by_commit = (h for h in repo.history.values() if commit in dict(h))
+            history = repo.history.get(match[3]) or next(by_commit, [])
             self._json([{"id": sha, "title": title, "message": "", "date": DATE, "authors": []}
                         for sha, title in reversed(history)], method)  # fmt: skip
-        elif match[2] == "revision":
+        elif match[2] in ("revision", None):
             siblings = [{"rfilename": name} for name in repo.commits[commit]]
             self._json({"id": match[1], "modelId": match[1], "sha": commit, "siblings": siblings, "tags": [],
                         "private": False, "downloads": 0, "likes": 0}, method)  # fmt: skip
+        elif match[2] == "paths-info":
+            asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode()).get("paths", [])
+            files = repo.commits[commit]
+            self._json([_item(name, files[name]) for name in asked if name in files], method)
         else:
             self._tree(repo.commits[commit], method)
 
     def _tree(self, files: dict[str, bytes], method: str) -> None:
         start = int(parse_qs(urlsplit(self.path).query).get("cursor", ["0"])[0])
         names = sorted(files)
-        items = []
-        for name in names[start : start + PAGE]:
-            content = files[name]
-            item: dict[str, Any] = {"type": "file", "path": name, "size": len(content), "oid": _git_oid(content)}
-            if name.endswith(LARGE):
-                item["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
-            items.append(item)
+        items = [_item(name, files[name]) for name in names[start : start + PAGE]]
         more = start + PAGE < len(names)
         address = urlsplit(self.path).path
         link = {"Link": f'<{self.hub.url}{address}?recursive=true&cursor={start + PAGE}>; rel="next"'} if more else {}
@@ -257,6 +260,13 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(max(0.0, began + min(start + piece, len(body)) / rate - time.monotonic()))
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+
+
+def _item(name: str, content: bytes) -> dict[str, Any]:
+    item: dict[str, Any] = {"type": "file", "path": name, "size": len(content), "oid": _git_oid(content)}
+    if name.endswith(LARGE):
+        item["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
+    return item
 
 
 def _git_oid(content: bytes) -> str:

@@ -177,8 +177,8 @@ def _race(folder: Path, attempt: int, n: int, size: int) -> str:
         hub.terminate()
     download = n * size / rate
     return (
-        f"sweep of {n} checkpoints of {size / 1e6:.0f} MB, hub in its own process: measuring alone {here:.1f} s, downloading alone "
-        f"{download:.1f} s, both {there:.1f} s: {there / max(here, download):.2f} of the longer "
+        f"sweep of {n} checkpoints of {size / 1e6:.0f} MB, hub in its own process: measuring alone {here:.1f} s, "
+        f"downloading alone {download:.1f} s, both {there:.1f} s: {there / max(here, download):.2f} of the longer "
         f"({asked:.1f} s of listing and audit before it; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors)"
     )
 
