@@ -50,12 +50,19 @@ def detect(
     for key, event in found:
         bounds = bounds_of.get(str(key[1]), (-np.inf, np.inf))
         q = _q_value(event.p_value, np.array(tested[str(key[1])]))
-        if q <= fdr and abs(event.magnitude) >= smallest(bounds, min_size):
+        if q <= fdr and _size(event) >= smallest(bounds, min_size):
             rows.append(_row(key, event, q, bounds))
     if not rows:
         return no_events()
     order = ("series", "metric", "layer", "head", "index", "label", "midpoint")
     return pl.DataFrame(rows, schema=ALL_COLUMNS, orient="row").sort(order)
+
+
+def _size(event: Event) -> float:
+    """How much there is to see. A level change against a drift the other way is no larger than where it leads."""
+    if event.kind != "transition":
+        return abs(event.magnitude)
+    return min(abs(event.magnitude), abs(event.after - event.before))
 
 
 def smallest(bounds: tuple[float, float], min_size: float | None) -> float:
