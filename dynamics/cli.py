@@ -232,7 +232,10 @@ def list_names(
     what: Annotated[str, typer.Argument(help="series, sources, metrics, tasks or charts", show_default=False)],
 ) -> None:
     """Show what there is to choose from."""
-    tables = {"series": _series, "sources": _sources, "metrics": _metrics, "tasks": _tasks, "charts": _charts}
+    from dynamics import listing
+
+    tables = {"series": listing.series, "sources": listing.sources, "metrics": listing.metrics,
+              "tasks": listing.tasks, "charts": _charts}  # fmt: skip
     if what not in tables:
         raise unknown(what, tables, kind="list", listed_by="dynamics list --help")
     print_table(tables[what](), "")
@@ -267,37 +270,6 @@ def _say_failures(run: Run) -> int:
     more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
     typer.echo(f"{len(failed)} checkpoints failed: {steps}{more}; table 'checkpoints' says why", err=True)
     return SOME_FAILED
-
-
-def _series() -> pl.DataFrame:
-    from dynamics.sources.catalogue import entries
-
-    rows = [(e.name, e.title, e.family, e.repo, e.licence, e.refused or ("needs remote code" if e.remote_code else ""))
-            for e in entries().values()]  # fmt: skip
-    return pl.DataFrame(rows, schema=["series", "what", "family", "repo", "licence", "refused"], orient="row")
-
-
-def _sources() -> pl.DataFrame:
-    from dynamics.sources import kinds
-
-    return pl.DataFrame({"source": [f"{k}:" for k in kinds()], "what": [module.WHAT for module in kinds().values()]})
-
-
-def _metrics() -> pl.DataFrame:
-    from metrics import METRICS
-
-    rows = [(m.name, m.title, m.task or "", ",".join(m.axes), m.unit, m.source) for m in METRICS.values()]
-    return pl.DataFrame(rows, schema=["metric", "title", "task", "axes", "unit", "source"], orient="row").sort("metric")
-
-
-def _tasks() -> pl.DataFrame:
-    from dynamics.tasks import task_files
-
-    rows = [
-        (name, (module.__doc__ or "").split("\n")[0], ", ".join(module.Settings.model_fields))
-        for name, module in task_files().items()
-    ]
-    return pl.DataFrame(rows, schema=["task", "what", "settings"], orient="row")
 
 
 def _charts() -> pl.DataFrame:
