@@ -163,6 +163,20 @@ def detect(
 
 
 @app.command()
+def show(folder: Folder) -> None:
+    """Show a run in the terminal: what emerged, when, how sure, each with its curve; CSV in a pipe."""
+    from dashboards.frames import read_frames
+    from dashboards.terminal import overview, rows
+    from dynamics.terminal import out_console
+
+    frames = read_frames(folder)
+    if out_console.is_terminal:
+        out_console.print(overview(frames, out_console.width))
+    else:
+        print_table(rows(frames), "")
+
+
+@app.command()
 def report(folder: Folder) -> None:
     """Write report.html, figures as PNG and SVG, events.csv and the measurements."""
     from dashboards.report import write_report
