@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from dynamics.errors import CheckpointError, UsageError
-from dynamics.forward import attention_kernel, logits, run
+from dynamics.forward import attention_kernel, run
 from dynamics.model import SeriesModel
+from dynamics.unembed import logits
 
 
 @torch.inference_mode()

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PretrainedConfig, PreTrainedModel
 
-from dynamics import forward
+from dynamics import forward, unembed
 from dynamics.errors import UsageError
 from dynamics.self_check import check_model
 from dynamics.tasks import Task
@@ -104,7 +104,7 @@ def test_full_loss_unembeds_each_predicted_position_once() -> None:
 
 
 def test_no_tensor_of_every_positions_logits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forward, "LOSS_ROWS", 4)
+    monkeypatch.setattr(unembed, "LOSS_ROWS", 4)
     with Unembedded() as seen:
         answers = measure(["loss_by_position"], task=text(batch_size=BATCH))
     torch.testing.assert_close(answers["loss_by_position", None], expected_losses("gpt_neox"), atol=1e-5, rtol=0)

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from dynamics.forward import _predictions, run
+from dynamics.forward import run
+from dynamics.unembed import predictions
 from metrics.in_context import in_context_learning_score, in_context_learning_score_windowed, loss_by_position
 from metrics.language_loss import accuracy, bits_per_byte, loss, perplexity
 from metrics.repeated_loss import first_occurrence_loss, repeated_loss
@@ -75,7 +76,7 @@ def test_accuracy_equals_that_of_transformers_logits(family: str) -> None:
     answered = torch.cat([tokens[:, :1], torch.where(torch.arange(19) % 3 == 0, best, tokens[:, 1:])], 1)
     hidden = run(tiny_model(family), tokens, None)
     assert hidden is not None
-    _, correct = _predictions(tiny_model(family), hidden[:, :-1], answered[:, 1:])
+    _, correct = predictions(tiny_model(family), hidden[:, :-1], answered[:, 1:])
     expected = (best == answered[:, 1:]).float()
     assert 0.3 < float(expected.mean()) < 0.7
     torch.testing.assert_close(accuracy(correct), expected.mean(-1))

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 import torch
 
-from dynamics import forward, lens
+from dynamics import forward, lens, unembed
 from dynamics.architectures.small_transformer import SmallTransformer, SmallTransformerConfig
 from dynamics.errors import UsageError
 from dynamics.tasks import Task
@@ -44,7 +44,7 @@ def test_equals_transformers_own_hidden_states(family: str) -> None:
     with torch.inference_mode():
         output = model(input_ids=tokens, output_hidden_states=True, use_cache=False)
         norm = model.get_submodule(NORMS.get(family, "model.norm"))
-        first = forward.logits(model, norm(output.hidden_states[1][:, positions])).double().softmax(-1)
+        first = unembed.logits(model, norm(output.hidden_states[1][:, positions])).double().softmax(-1)
         final = output.logits[:, positions].double().softmax(-1)
     expected = torch.from_numpy(scipy.stats.entropy(final.numpy(), first.numpy(), axis=-1)).mean(-1)
     torch.testing.assert_close(answers["logit_lens_kl", 0].double(), expected, atol=1e-4, rtol=1e-3)
