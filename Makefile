@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint bench clean
 .DEFAULT_GOAL := test
 
-demo: $(VENV)/.ready  ## train a small model, measure its history, write the report
-	$(BIN)/dynamics demo
+demo: $(VENV)/.ready  ## train a small model, measure its history, write the report; make demo NAME=grokking for another
+	$(BIN)/dynamics demo $(NAME)
 
 test: $(VENV)/.ready  ## the whole test suite
 	$(BIN)/pytest

@@ -48,14 +48,22 @@ def _fail(error: DynamicsError, code: int) -> None:
 
 
 @app.command()
-def demo(out: Out = None) -> None:
-    """Train a small model and its one-layer control, measure their histories, write the report. No network."""
-    from dynamics.demo import make_series, recipe
+def demo(
+    name: Annotated[str, typer.Argument(help="induction, grokking, superposition, parity or quanta.")] = "induction",
+    out: Out = None,
+) -> None:
+    """Train a small model whose abilities emerge, measure its history, write the report. No network, two minutes.
 
-    out = out or Path("runs/demo")
+    induction: a two-layer transformer and its one-layer control; grokking: modular addition; superposition: five
+    features in two dimensions; parity: hidden progress; quanta: eight skills, the most frequent first.
+    """
+    from dynamics.carry_out import CHECKPOINTS
+    from dynamics.gallery import INDUCTION, train_exhibit
+
+    out = out or Path("runs") / ("demo" if name == INDUCTION else f"demo-{name}")
     with progress_bars() as bars:
-        folders = make_series(out / "checkpoints", lambda name, done, total: bars.update(f"train {name}", done, total))
-        run = _carry_out(recipe(folders), out, None, bars)
+        recipe = train_exhibit(name, out / CHECKPOINTS, lambda one, done, of: bars.update(f"train {one}", done, of))
+        run = _carry_out(recipe, out, None, bars)
     _finish(run)
 
 
