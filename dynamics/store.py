@@ -24,6 +24,7 @@ from dynamics.errors import StoreError, UsageError
 FILE_NAME = "run.duckdb"
 
 _TEXT, _INT, _REAL, _TIME = pl.String, pl.Int64, pl.Float64, pl.Datetime("us")
+_TEXTS = pl.List(pl.String)
 
 SCHEMA: dict[str, dict[str, Any]] = {
     "series": {
@@ -50,7 +51,10 @@ SCHEMA: dict[str, dict[str, Any]] = {
         "before": _REAL, "after": _REAL, "magnitude": _REAL, "sharpness": _REAL, "p_value": _REAL,
         "q_value": _REAL, "note": _TEXT,
     },
-    "plans": {"run_id": _TEXT, "series": _TEXT, "metric": _TEXT, "task_hash": _TEXT, "version": _INT},
+    "plans": {
+        "run_id": _TEXT, "series": _TEXT, "metric": _TEXT, "task_hash": _TEXT, "version": _INT, "stage": _TEXT,
+        "step": _INT, "refers_to": _TEXTS,
+    },
     "runs": {
         "run_id": _TEXT, "started": _TIME, "finished": _TIME, "recipe": _TEXT, "versions": _TEXT, "device": _TEXT,
         "dtype": _TEXT, "host": _TEXT,
@@ -64,27 +68,45 @@ KEYS: dict[str, tuple[str, ...]] = {
     "metrics": ("metric", "version"),
     "tasks": ("task_hash",),
     "measurements": ("series", "stage", "step", "metric", "weights_sha", "task_hash", "version"),
-    "plans": ("run_id", "series", "metric"),
+    "plans": ("run_id", "series", "metric", "stage", "step"),
     "runs": ("run_id",),
 }
 
 # The store keeps numbers of other inputs, definitions and weights than the present ones. This view holds for each
 # metric those that the latest run asking for it asked for, at the weights that the checkpoints have now. Imported
 # numbers have no weights: they belong to their step whatever weights it has.
+#
+# A metric that reads the checkpoint before has other inputs at every step. Its plan has a row for the whole curve,
+# whose hash every step's own hash begins with, and one for each step that was looked at; the latest run that looked at
+# a step decides there, as long as the checkpoints before it have the weights that were read.
 CURVES = """
 CREATE OR REPLACE VIEW curves AS
-WITH latest AS (
-    SELECT plans.series, metric, task_hash, version FROM plans JOIN runs USING (run_id)
-    QUALIFY row_number() OVER (PARTITION BY plans.series, metric ORDER BY started DESC) = 1
+WITH asked AS (
+    SELECT plans.*, started FROM plans JOIN runs USING (run_id)
+), latest AS (
+    SELECT series, metric, task_hash, version FROM asked WHERE step IS NULL
+    QUALIFY row_number() OVER (PARTITION BY series, metric ORDER BY started DESC) = 1
+), here AS (
+    SELECT series, metric, version, stage, step, task_hash, refers_to FROM asked WHERE step IS NOT NULL
+    QUALIFY row_number() OVER (PARTITION BY series, metric, stage, step ORDER BY started DESC) = 1
+), present AS (
+    SELECT series, list(weights_sha) AS shas FROM checkpoints GROUP BY series
 )
 SELECT m.*, c.tokens_seen
 FROM measurements m
-JOIN latest USING (series, metric, task_hash, version)
+JOIN latest USING (series, metric, version)
 JOIN checkpoints c USING (series, stage, step)
-WHERE m.weights_sha = c.weights_sha OR m.weights_sha = ''
+JOIN present USING (series)
+LEFT JOIN here USING (series, metric, version, stage, step)
+WHERE (m.weights_sha = c.weights_sha OR m.weights_sha = '')
+AND CASE
+    WHEN here.task_hash IS NULL THEN m.task_hash = latest.task_hash
+    ELSE m.task_hash = here.task_hash AND starts_with(here.task_hash, latest.task_hash)
+        AND list_has_all(present.shas, here.refers_to)
+END
 """
 
-_SQL_TYPES = {_TEXT: "VARCHAR", _INT: "BIGINT", _REAL: "DOUBLE", _TIME: "TIMESTAMP"}
+_SQL_TYPES = {_TEXT: "VARCHAR", _INT: "BIGINT", _REAL: "DOUBLE", _TIME: "TIMESTAMP", _TEXTS: "VARCHAR[]"}
 
 
 class Store:
@@ -108,6 +130,9 @@ class Store:
             for table, columns in SCHEMA.items():
                 fields = ", ".join(f'"{name}" {_SQL_TYPES[kind]}' for name, kind in columns.items())
                 self._db.execute(f"CREATE TABLE IF NOT EXISTS {table} ({fields})")
+            for name in ("stage", "step", "refers_to"):  # plans were written without them once
+                kind = _SQL_TYPES[SCHEMA["plans"][name]]
+                self._db.execute(f"ALTER TABLE plans ADD COLUMN IF NOT EXISTS {name} {kind}")
             self._db.execute(CURVES)
 
     def __enter__(self) -> Store:

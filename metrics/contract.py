@@ -3,8 +3,10 @@
     @metric(title="...", unit="nats", task="text", lower=0.0)
     def loss(token_loss): ...
 
-The names that a metric may read are the sites below, the fields of its task (`tokens`, `period`, ...), and any site
-with the suffix `_final` (the same site at the last checkpoint of the series) or `_first` (at its first).
+The names that a metric may read are the sites below, the fields of its task (`tokens`, `period`, ...), another metric
+of its task (then it is derived from that metric's numbers), and any site with a suffix: `_final` (the same site at the
+last checkpoint of the series), `_first` (at its first), `_previous` (at the checkpoint before this one, the last before
+it that could be read) or `_previous_previous` (at the one before that).
 """
 
 from __future__ import annotations
@@ -20,9 +22,11 @@ from typing import Any, TypeVar
 # TransformerLens orientation. The list is closed, so that a misspelt parameter is an error and not a new site.
 ACTIVATION_SITES = {
     "attention": "one layer's attention, a `metrics.attention.Attention`; the metric is called once a layer",
+    "attention_rows": "[batch head n key_pos], the attention of a few queries, evenly spread; given with `attention`",
     "token_loss": "[batch pos], the loss of predicting each token from those before it; entry i is token i + 1",
     "token_correct": "[batch pos], 1 where the token is the one predicted as likeliest, else 0; placed as token_loss",
     "loss_at": "callable: token positions -> their losses [batch n]; nothing else is unembedded",
+    "resid_post": "[batch n layer d_model], what each layer hands on, at a fixed sample of positions of every example",
     "lens": "[batch n d_vocab], log-probabilities of one layer's logit lens; the metric is called once a layer",
     "lens_target": "[batch n d_vocab], the model's own log-probabilities at the same positions",
     "logits": "[batch pos d_vocab], at the positions that the task reads",
@@ -45,9 +49,16 @@ WEIGHT_SITES = {
     "W_out": "[n_layers d_mlp d_model], the output matrices of the MLPs",
     "W": "[d_hidden n_features], the toy autoencoder's weights; column i is the direction of feature i",
 }
-SITES = ACTIVATION_SITES | WEIGHT_SITES
-BY_LAYER = ("attention", "lens")
-SUFFIXES = ("_final", "_first")
+# What lies between this checkpoint and the one before it.
+BETWEEN_SITES = {
+    "steps_between": "number of optimizer steps since the checkpoint before",
+    "learning_rate_between": "the learning rates of these steps, summed; NaN where the training log does not tell them",
+}
+SITES = ACTIVATION_SITES | WEIGHT_SITES | BETWEEN_SITES
+BY_LAYER = ("attention", "attention_rows", "lens")
+# Activations of another checkpoint are kept whole, so that only this one, which is small, may be referred to.
+REFERABLE_ACTIVATIONS = ("attention_rows", "resid_post")
+SUFFIXES = ("_final", "_first", "_previous_previous", "_previous")  # a suffix that ends with another comes before it
 AXES = ("layer", "head", "index", "label")
 
 
@@ -81,17 +92,28 @@ class Metric:
 
     @property
     def references(self) -> frozenset[str]:
-        """Which other checkpoints it reads: any of "final" and "first"."""
-        return frozenset(s[1:] for name in self.reads for s in SUFFIXES if name.endswith(s))
+        """Which other checkpoints it reads: any of "final", "first", "previous" and "previous_previous"."""
+        suffixes = {suffix[1:] for _, suffix in map(split, self.reads) if suffix}
+        return frozenset(suffixes | ({"previous"} if self.between else set()))
+
+    @property
+    def between(self) -> frozenset[str]:
+        """What it reads of the stretch from the checkpoint before to this one."""
+        return frozenset(name for name in self.reads if name in BETWEEN_SITES)
+
+    @property
+    def derived_from(self) -> frozenset[str]:
+        """The metrics whose numbers it reads."""
+        return frozenset(name for name in self.reads if split(name)[0] not in SITES and name in _METRICS)
 
     def sites(self, suffix: str = "") -> frozenset[str]:
         """The sites it reads at this checkpoint, or with a suffix those at the reference checkpoint."""
-        names = (name.removesuffix(suffix) for name in self.reads if name.endswith(suffix))
-        return frozenset(name for name in names if name in SITES)
+        found = (site for site, theirs in map(split, self.reads) if theirs == suffix)
+        return frozenset(site for site in found if site in SITES and site not in BETWEEN_SITES)
 
     def fields(self) -> frozenset[str]:
         """The fields of its task that it reads."""
-        return frozenset(name for name in self.reads if _without_suffix(name) not in SITES)
+        return frozenset(name for name in self.reads if split(name)[0] not in SITES) - self.derived_from
 
 
 _METRICS: dict[str, Metric] = {}
@@ -156,11 +178,14 @@ def _check(candidate: Metric) -> None:
 
 
 def _check_name(candidate: Metric, name: str) -> None:
-    site = _without_suffix(name)
+    site, _ = split(name)
     if site in SITES:
         if candidate.task is None and site in ACTIVATION_SITES:
             msg = f"metric {candidate.name!r} reads {name!r} but names no task to run the model on"
             raise ValueError(msg)
+        return
+    if name in _METRICS:
+        _check_derived(candidate, _METRICS[name])
         return
     close = difflib.get_close_matches(site, SITES, n=1, cutoff=0.75)
     if close or candidate.task is None:
@@ -169,7 +194,18 @@ def _check_name(candidate: Metric, name: str) -> None:
         raise ValueError(msg)
 
 
-def _without_suffix(name: str) -> str:
-    for suffix in SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name
+def _check_derived(candidate: Metric, origin: Metric) -> None:
+    if origin.task != candidate.task or not origin.per_example or origin.derived_from:
+        msg = f"metric {candidate.name!r} is derived from {origin.name!r} on task {origin.task!r}; expected a metric " \
+              f"of its own task, {candidate.task!r}, with a value for each example, itself not derived"  # fmt: skip
+        raise ValueError(msg)
+    if others := [name for name in candidate.reads if name not in _METRICS]:
+        msg = f"metric {candidate.name!r} reads numbers of {origin.name!r} and also {', '.join(others)}; a derived " \
+              "metric reads numbers of metrics and nothing else"  # fmt: skip
+        raise ValueError(msg)
+
+
+def split(name: str) -> tuple[str, str]:
+    """A parameter's name as site and suffix: `W_E_final` is `W_E` at `_final`."""
+    suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
+    return name.removesuffix(suffix), suffix

@@ -126,6 +126,40 @@ def test_reads_are_split_into_sites_fields_and_references(registry: dict[str, An
     assert known.references == {"final"}
 
 
+def test_the_checkpoint_before_and_the_one_before_that(registry: dict[str, Any]) -> None:
+    def moved(weights_previous: Any, weights_previous_previous: Any, steps_between: int) -> torch.Tensor:
+        return weights_previous["a"] - weights_previous_previous["a"] * steps_between
+
+    register(moved)
+    known = registry["moved"]
+    assert known.sites() == frozenset()
+    assert known.sites("_previous") == known.sites("_previous_previous") == {"weights"}
+    assert known.references == {"previous", "previous_previous"}
+    assert known.between == {"steps_between"}
+    assert known.fields() == frozenset()
+
+
+def test_a_metric_of_another_metrics_numbers(registry: dict[str, Any]) -> None:
+    def strongest(prefix_matching: torch.Tensor) -> torch.Tensor:
+        return prefix_matching.amax((1, 2))
+
+    register(strongest, task="repeated_tokens")
+    assert registry["strongest"].derived_from == {"prefix_matching"}
+    assert registry["strongest"].fields() == registry["strongest"].sites() == frozenset()
+
+    def elsewhere(prefix_matching: torch.Tensor) -> torch.Tensor:
+        return prefix_matching
+
+    with pytest.raises(ValueError, match=r"derived from 'prefix_matching' on task 'repeated_tokens'; .* 'text', with"):
+        register(elsewhere, task="text")
+
+    def mixed(prefix_matching: torch.Tensor, token_loss: torch.Tensor) -> torch.Tensor:
+        return prefix_matching + token_loss
+
+    with pytest.raises(ValueError, match="also token_loss; a derived metric reads numbers of metrics and nothing else"):
+        register(mixed, task="repeated_tokens")
+
+
 def test_no_metric_file_imports_another() -> None:
     """Shared maths registers no metric, and is all that a metric file may import beside the contract."""
     registering = {known.function.__module__ for known in METRICS.values()}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -101,6 +103,54 @@ def test_curves_leave_out_numbers_of_weights_that_a_step_no_longer_has(tmp_path:
         store.write(measurements=[ROW], checkpoints=checkpoint("w"), **plan("r", "t", 1))
         store.write(measurements=[ROW | {"weights_sha": "new", "value": 3.0}], checkpoints=checkpoint("new"))
         assert store.read("curves")["value"].to_list() == [3.0]
+
+
+def looked(run_id: str, task_hash: str, day: int, refers_to: list[str], version: int = 1) -> dict[str, Any]:
+    """A run that asked for a metric of the checkpoint before, and looked at step 1."""
+    asked = plan(run_id, "+", day)
+    whole = asked["plans"][0] | {"version": version}
+    here = whole | {"task_hash": task_hash, "stage": "", "step": 1, "refers_to": refers_to}
+    return asked | {"plans": [whole, here]}
+
+
+def test_a_metric_of_the_checkpoint_before_has_a_plan_for_each_step(tmp_path: Path) -> None:
+    before = checkpoint("v")[0] | {"step": 0}
+    rows = [ROW | {"task_hash": "+v@0"}, ROW | {"task_hash": "+u@0", "value": 7.0}]
+    with Store(tmp_path) as store:
+        store.write(measurements=rows, checkpoints=[before, *checkpoint("w")], **looked("first", "+v@0", 1, ["v"]))
+        assert store.read("curves")["value"].to_list() == [1.0]
+        # A later run that asks for the same curve and looks at other steps leaves this one as it is.
+        store.write(**plan("second", "+", 2))
+        assert store.read("curves")["value"].to_list() == [1.0]
+        # The checkpoint before has other weights now, and nobody has looked at the step since.
+        store.write(checkpoints=[before | {"weights_sha": "u"}])
+        assert store.read("curves").is_empty()
+        store.write(**looked("third", "+u@0", 3, ["u"]))
+        assert store.read("curves")["value"].to_list() == [7.0]
+
+
+def test_a_step_under_another_definition_or_other_inputs_is_no_part_of_the_curve(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.write(measurements=[ROW | {"task_hash": "+v@0"}], checkpoints=checkpoint("w"))
+        store.write(**looked("first", "+v@0", 1, []))
+        assert len(store.read("curves")) == 1
+        store.write(**plan("second", "other+", 2))
+        assert store.read("curves").is_empty()
+        newer = plan("third", "+", 3)
+        store.write(**newer | {"plans": [newer["plans"][0] | {"version": 2}]})
+        assert store.read("curves").is_empty()
+
+
+def test_a_store_from_before_plans_had_steps_is_read_and_written(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "run.duckdb")) as old:
+        old.execute("CREATE TABLE plans (run_id VARCHAR, series VARCHAR, metric VARCHAR, task_hash VARCHAR, "
+                    "version BIGINT)")  # fmt: skip
+        old.execute("INSERT INTO plans VALUES ('r', 's', 'm', 't', 1)")
+    with Store(tmp_path) as store:
+        store.write(measurements=[ROW], checkpoints=checkpoint("w"), runs=plan("r", "t", 1)["runs"])
+        assert store.read("curves")["value"].to_list() == [1.0]
+        store.write(**looked("second", "+v@0", 2, []))
+        assert store.query("SELECT step, refers_to FROM plans WHERE step IS NOT NULL").rows() == [(1, [])]
 
 
 def test_a_second_process_may_not_write_while_one_does(tmp_path: Path) -> None:
