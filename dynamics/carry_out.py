@@ -34,7 +34,9 @@ def carry_out(
         msg = f"recipe {recipe.name!r} has two series of one name among {', '.join(names)}; name each with 'name'"
         raise UsageError(msg)
     budget = recipe.budget if recipe.steps == ADAPTIVE else None
-    settings = Settings(recipe.tasks, recipe.device, recipe.dtype, recipe.model_dump(mode="json"), budget)
+    settings = Settings(
+        recipe.tasks, recipe.device, recipe.dtype, recipe.model_dump(mode="json"), budget, device_map=recipe.device_map
+    )
     for series in opened:
         measure(series, recipe.metrics, out=out, settings=settings, watch=watch)
     if recipe.imports:

@@ -117,6 +117,7 @@ def measure(
     device: str = "cpu",
     dtype: str = "float32",
 ) -> None:
+    device_map: Annotated[str | None, typer.Option(help="Where layers wait: auto, disk, cpu, JSON by layer.")] = None,
     """Measure metrics over a series into a store, and no more."""
     from dynamics.recipe import Recipe, SeriesEntry
 
@@ -133,6 +134,7 @@ def measure(
         dtype=dtype,
     )
     with progress_bars() as bars:
+        device_map=device_map,
         finished = _carry_out(recipe, out, None, bars)
     sys.exit(_say_failures(finished))
 

@@ -22,34 +22,24 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 from dynamics.architectures import Architecture, build, is_superfluous, recognise, weight_site
 from dynamics.checkpoint import Weights
 from dynamics.errors import CheckpointError
-
-# Settings that differ between checkpoints of one model without changing what it computes.
-_INERT = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "architectures"})
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Where each tensor of a file goes: into a slot of its own, or with others into a merged one.
-
-    Tensors in neither are buffers that the module makes itself, or of parts that are not measured.
-    """
-
-    slots: dict[str, str]
-    merged: dict[str, list[tuple[str, str]]] = field(default_factory=dict)  # slot: tensors, and the pattern of each
-    converters: dict[str, WeightConverter] = field(default_factory=dict)  # by pattern
-
+from dynamics.placement import DeviceMap, Parameters, Placement, place
 
 class SeriesModel:
     """The model of a series, holding the weights of the checkpoint last loaded.
 
     `changed` names the settings by which the checkpoint last loaded differs from the one before, for which the
-    module was built anew.
+    module was built anew. A `device_map` says where layers rest that are too many for the device.
     """
 
     def __init__(
-        self, weights: Weights, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+        self,
+        weights: Weights,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        device_map: DeviceMap | None = None,
     ) -> None:
-        self.device, self.dtype = torch.device(device), dtype
+        self.device, self.dtype, self.device_map = torch.device(device), dtype, device_map
         self.changed = ""
         self._build(recognise(weights), weights)
         self.load(weights)
@@ -67,7 +57,7 @@ class SeriesModel:
     def load(self, weights: Weights) -> None:
         """Swap in another checkpoint's weights, or raise `CheckpointError` and hold none to be trusted."""
         self.changed = ""
-        if weights.config is not None and _essential(weights.config) != self._essential:
+        if weights.config is not None and essential(weights.config) != self._essential:
             before = self._essential
             self._build(recognise(weights), weights)
             self.changed = _difference(before, self._essential)
@@ -77,23 +67,25 @@ class SeriesModel:
             for name, slot in plan.slots.items():
                 self._fill(slot, name, tensors[name], weights.immutable)
             for slot, parts in plan.merged.items():
-                for name, tensor in _merge(self.module, plan, slot, parts, tensors).items():
+                for name, tensor in merge(self.module, plan, slot, parts, tensors).items():
                     self._fill(name, parts[0][0], tensor, weights.immutable)
-        self._check_finite()
+        check_finite(Parameters(self.module, self._placement))
 
     def _fill(self, slot: str, name: str, tensor: Tensor, immutable: bool) -> None:
         target = self._slots[slot]
         if target.shape != tensor.shape:
             msg = f"tensor {name!r} has shape {list(tensor.shape)}; the model expects {list(target.shape)}"
             raise CheckpointError(msg)
-        if immutable and tensor.dtype == target.dtype and tensor.device == target.device:
+        if slot in self._placement.places:
+            self._placement.rest(slot, tensor)
+        elif immutable and tensor.dtype == target.dtype and tensor.device == target.device:
             target.data = tensor  # mapped into memory, and nobody can change the file: no copy is needed
         else:
             target.copy_(tensor, non_blocking=True)
 
     def site(self, name: str) -> Any:
         """A weight site: `weights`, every parameter by name, or a matrix in TransformerLens orientation."""
-        parameters = {key: parameter.detach() for key, parameter in self.module.named_parameters()}
+        parameters = Parameters(self.module, self._placement)
         return parameters if name == "weights" else weight_site(self.config, name, parameters)
 
     def sizes(self) -> dict[str, Any]:
@@ -111,104 +103,24 @@ class SeriesModel:
 
     def _build(self, architecture: Architecture, weights: Weights) -> None:
         self._architecture = architecture
-        self._essential = _essential(weights.config or {})
+        self._essential = essential(weights.config or {})
         module = build(architecture.config)  # every parameter is filled from the file, or it is an error
-        nn.Module.to(module, device=self.device, dtype=self.dtype)
+        if self.device_map is None:
+            nn.Module.to(module, device=self.device, dtype=self.dtype)
+            self._placement = Placement(self.device, self.dtype, {})
+        else:
+            self._placement = place(module, self.device, self.dtype, self.device_map)
         self.module: PreTrainedModel = module.eval().requires_grad_(False)
         # Tied parameters appear once by name in named_parameters, and under both names in the state dict.
         self._slots: dict[str, Tensor] = dict(self.module.state_dict(keep_vars=True))
-        self._plans: dict[frozenset[str], _Plan] = {}
+        self._plans: dict[frozenset[str], Plan] = {}
 
-    def _plan(self, tensors: Mapping[str, Tensor]) -> _Plan:
+    def _plan(self, tensors: Mapping[str, Tensor]) -> Plan:
         """Where each tensor of the file goes. Raises unless every parameter is filled and every tensor has a place."""
         key = frozenset(tensors)
         if key not in self._plans:
-            self._plans[key] = _match(self.module, self._slots, tensors)
+            self._plans[key] = match(self.module, self._slots, tensors)
         return self._plans[key]
-
-    def _check_finite(self) -> None:
-        for name, parameter in self.module.named_parameters():
-            # One pass in the common case; a sum can overflow, so it only raises suspicion.
-            if not torch.isfinite(parameter.sum()) and not torch.isfinite(parameter).all():
-                bad = int((~torch.isfinite(parameter)).sum())
-                msg = f"weights are not finite: {bad} of {parameter.numel()} values of {name!r} are NaN or infinite"
-                raise CheckpointError(msg)
-
-
-def _match(module: PreTrainedModel, slots: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> _Plan:
-    transforms = get_model_conversion_mapping(module)
-    renamings = [transform for transform in transforms if isinstance(transform, WeightRenaming)]
-    converters = [transform for transform in transforms if isinstance(transform, WeightConverter)]
-    known, prefix = dict(slots), module.base_model_prefix or None
-    plan = _Plan({}, converters={pattern: c for c in converters for pattern in c.source_patterns})
-    merged: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    unexpected = []
-    for name in sorted(tensors, key=_by_number):
-        target, pattern = rename_source_key(name, renamings, converters, prefix, known)
-        if target not in slots and name in slots:
-            target, pattern = name, None
-        if target not in slots:
-            unexpected.append(name)
-        elif pattern is not None:
-            merged[target].append((name, pattern))
-        else:
-            plan.slots[name] = target
-    plan.merged.update(merged)
-    filled = {*plan.slots.values()}
-    for target, parts in merged.items():
-        filled |= set(_merge(module, plan, target, parts, tensors))
-    family = module.config.model_type
-    info = _Info(_missing(slots, filled), {name for name in unexpected if not is_superfluous(family, name)})
-    module._adjust_missing_and_unexpected_keys(info)  # pyright: ignore[reportArgumentType]
-    if info.missing_keys or info.unexpected_keys:
-        msg = (
-            f"the tensors do not fit the model {family!r}: {_some('missing', info.missing_keys)}; "
-            f"{_some('unexpected', info.unexpected_keys)}. The file is incomplete or belongs to another model"
-        )
-        raise CheckpointError(msg)
-    return plan
-
-
-def _merge(
-    module: PreTrainedModel, plan: _Plan, slot: str, parts: list[tuple[str, str]], tensors: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """The parameters that several tensors of the file make together, by transformers' own operations."""
-    converter = deepcopy(plan.converters[parts[0][1]])
-    for name, pattern in parts:
-        converter.add_tensor(slot, name, pattern, tensors[name])  # pyright: ignore[reportArgumentType]
-    try:
-        made = converter.convert(slot, model=module, config=module.config)
-    except (RuntimeError, ValueError, IndexError) as error:
-        msg = f"{len(parts)} tensors from {parts[0][0]!r} on do not merge into {slot!r}: {error}; some are missing"
-        raise CheckpointError(msg) from error
-    return {name: value[0] if isinstance(value, list) else value for name, value in made.items()}
-
-
-def _by_number(name: str) -> list[tuple[int, int | str]]:
-    """Expert 10 after expert 2: merged tensors are stacked in this order."""
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in name.split(".")]
-
-
-def _missing(slots: Mapping[str, Tensor], filled: set[str]) -> set[str]:
-    """Slots that no tensor fills, by storage: a tied parameter is filled under either of its names."""
-    done = {id(slots[target]) for target in filled if target in slots}
-    return {name for name, slot in slots.items() if id(slot) not in done}
-
-
-class _Info:
-    """What transformers' rules of ignorable keys read and write."""
-
-    def __init__(self, missing_keys: set[str], unexpected_keys: set[str]) -> None:
-        self.missing_keys, self.unexpected_keys = missing_keys, unexpected_keys
-
-
-def _some(kind: str, names: set[str]) -> str:
-    shown = ", ".join(sorted(names)[:3])
-    return f"{len(names)} {kind}" + (f" ({shown}{', ...' if len(names) > 3 else ''})" if names else "")
-
-
-def _essential(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in _INERT}
 
 
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

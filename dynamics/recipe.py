@@ -123,6 +123,7 @@ def read_seeds(text: str) -> tuple[int, ...]:
     >>> read_seeds("0, 3")
     (0, 3)
     """
+    device_map: str | dict[str, str] | None = None  # auto, disk, cpu, or where each layer rests, by name
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdigit() for part in parts):
         msg = f"cannot read seeds {text!r}; expected whole numbers with commas, such as 0,1,2"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,4 +70,4 @@ def _open(series: Series, metrics: Sequence[Metric], which: str) -> Opened:
 
 
 def _copy(site: Any) -> Any:
-    return {k: v.clone() for k, v in site.items()} if isinstance(site, dict) else site.clone()
+    return {k: v.clone() for k, v in site.items()} if isinstance(site, Mapping) else site.clone()

@@ -26,6 +26,7 @@ from dynamics.errors import CheckpointError, unknown
 from dynamics.forward import check_reads, measure_task, measure_weights
 from dynamics.importing import logged_rows, write_rows
 from dynamics.model import SeriesModel
+from dynamics.placement import DeviceMap
 from dynamics.prefetch import Opened, ahead, open_checkpoint, published_sha
 from dynamics.readings import to_frame
 from dynamics.references import References, open_reference, read_references
@@ -70,6 +71,7 @@ class Settings:
     budget: int | None = None
     run_id: str | None = None  # for a run that is measured piece by piece
 
+    device_map: DeviceMap | None = None  # where layers rest that are too many for the device
 
 def measure(
     series: Series,
@@ -122,7 +124,8 @@ class _Sweep:
                 for checkpoint, future in opened:
                     self._failed(checkpoint, future.exception() or CheckpointError("not read"))
             return
-        self.model = SeriesModel(anchor.weights, device=self.settings.device, dtype=DTYPES[self.settings.dtype])
+        self.model = SeriesModel(anchor.weights, device=self.settings.device, dtype=DTYPES[self.settings.dtype],
+                                 device_map=self.settings.device_map)  # fmt: skip
         with _threads(self.model):
             self._plan(anchor, started)
             self.series.release(anchor.checkpoint)
