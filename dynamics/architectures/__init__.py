@@ -54,11 +54,11 @@ def recognise(weights: Weights) -> Architecture:
     raise CheckpointError(msg)
 
 
-def build(config: PretrainedConfig) -> PreTrainedModel:
+def build(config: PretrainedConfig, *, device: str = "cpu") -> PreTrainedModel:
     """The module of a configuration, its parameters not yet filled: a causal language model, unless the family's file
-    names another class."""
+    names another class. On the device "meta" it is a skeleton, which has shapes and no values."""
     auto = getattr(_of_family(config.model_type), "AUTO", AutoModelForCausalLM)
-    with torch.device("cpu"), no_init_weights():
+    with torch.device(device), no_init_weights():
         module = auto.from_config(config)
     module.tie_weights()
     return module
