@@ -7,22 +7,19 @@ measured as if it were this one's.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
-from copy import deepcopy
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
-from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
-from dynamics.architectures import Architecture, build, is_superfluous, recognise, weight_site
+from dynamics.architectures import Architecture, build, recognise, weight_site
 from dynamics.checkpoint import Weights
 from dynamics.errors import CheckpointError
+from dynamics.mapping import Plan, check_finite, essential, match, merge
 from dynamics.placement import DeviceMap, Parameters, Placement, place
+
 
 class SeriesModel:
     """The model of a series, holding the weights of the checkpoint last loaded.
