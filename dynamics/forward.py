@@ -15,19 +15,15 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dynamics import kernels
+from dynamics import kernels, lens, residual
 from dynamics.architectures import neurons_of_last_layer
 from dynamics.errors import UsageError
-from dynamics.lens import Stream, watching
 from dynamics.model import SeriesModel, unembedding
 from dynamics.tasks import Task
 from dynamics.unembed import logits, losses_at, predictions
 from metrics.attention import Attention
-from metrics.contract import ACTIVATION_SITES, SUFFIXES, Metric
+from metrics.contract import ACTIVATION_SITES, REFERABLE_ACTIVATIONS, SUFFIXES, Metric
 from metrics.spectrum import spectra
-
-# Enough for a mean over a task's examples; every layer is unembedded at each of them.
-LENS_POSITIONS = 8
 
 # One metric's answers: for each layer (None where it has none), the values of every batch.
 Readings = dict[tuple[str, int | None], list[Tensor]]
@@ -68,6 +64,15 @@ def measure_weights(
     return {(m.name, None): m.function(**{name: sites[name] for name in m.reads}) for m in metrics}
 
 
+def read_activations(model: SeriesModel, task: Task, sites: set[str]) -> dict[str, Tensor]:
+    """Sites of one pass over a task, over all its examples; to be referred to from other checkpoints."""
+    kept: dict[str, list[Tensor]] = defaultdict(list)
+    for batch in task.batches(model.device):
+        for site, value in _pass(model, task, batch, [], sites, {}, defaultdict(list)).items():
+            kept[site].append(value)
+    return {site: torch.cat(parts) for site, parts in kept.items()}
+
+
 def read_site(model: SeriesModel, name: str) -> Any:
     """A weight site of the checkpoint that the model holds."""
     return spectra(model.site("weights")) if name == "spectra" else model.site(name)
@@ -100,14 +105,22 @@ def _pass(
             raise _Enough
 
     wanted = {site for metric in later for site in metric.sites()} | kept
-    spread = _spread(batch["tokens"].shape[1]) if lenses else None
-    with _listening_to_neurons(model, task, "mlp_post" in wanted) as neurons, watching(model.module, spread) as stream:
+    length = batch["tokens"].shape[1]
+    with (
+        _listening_to_neurons(model, task, "mlp_post" in wanted) as neurons,
+        lens.watching(model.module, residual.spread(length, lens.POSITIONS) if lenses else None) as stream,
+        residual.recording(
+            model.module, residual.spread(length, residual.POSITIONS) if "resid_post" in wanted else None
+        ) as layers,
+    ):
         hidden = run(model.module, batch["tokens"], on_attention if layered else None)
     if hidden is None:
         return {}
     if stream is not None:
         _through_the_lens(stream, hidden, lenses, given, readings)
     sites = _after(model.module, task, batch["tokens"], hidden, wanted) | neurons
+    if layers:
+        sites["resid_post"] = torch.stack(layers, 2)
     return _read(later, given | sites, sites, kept, readings)
 
 
@@ -120,19 +133,13 @@ def _read(
     return {site: sites[site] for site in kept}
 
 
-def _spread(length: int) -> list[int]:
-    """The positions that the lens reads, evenly spread and without the start token."""
-    return sorted(set(torch.linspace(1, length - 1, LENS_POSITIONS).round().int().tolist()))
-
-
 def _through_the_lens(
-    stream: Stream, hidden: Tensor, metrics: Sequence[Metric], given: Mapping[str, Any], readings: Readings
+    stream: lens.Stream, hidden: Tensor, metrics: Sequence[Metric], given: Mapping[str, Any], readings: Readings
 ) -> None:
     """Call the metrics that read the logit lens, layer by layer."""
-    target = logits(stream.module, hidden[:, stream.positions]).float().log_softmax(-1)
-    for layer, normalised in enumerate(stream.by_layer(hidden)):
-        lens = logits(stream.module, normalised).float().log_softmax(-1)
-        sites = {**given, "lens": lens, "lens_target": target}
+    target = stream.target(hidden)
+    for layer, said in enumerate(stream.by_layer(hidden)):
+        sites = {**given, "lens": said, "lens_target": target}
         for metric in metrics:
             readings[metric.name, layer].append(metric.function(**{name: sites[name] for name in metric.reads}))
 
@@ -216,9 +223,10 @@ def check_reads(metrics: Sequence[Metric], fields: Sequence[str]) -> None:
                 msg = f"metric {metric.name!r} reads {name!r}, which task {metric.task!r} has not; it has " \
                       f"{', '.join(fields)}"  # fmt: skip
                 raise UsageError(msg)
-        if any(name.endswith(suffix) for name in metric.reads for suffix in SUFFIXES) and any(
-            site in ACTIVATION_SITES
-            for suffix in SUFFIXES for site in metric.sites(suffix)
-        ):  # fmt: skip
-            msg = f"metric {metric.name!r} reads an activation of another checkpoint; only weights can be referred to"
+        referred = {site for suffix in SUFFIXES for site in metric.sites(suffix)}
+        if refused := sorted(referred & {*ACTIVATION_SITES} - {*REFERABLE_ACTIVATIONS}):
+            msg = (
+                f"metric {metric.name!r} reads {refused[0]} of another checkpoint; of activations only "
+                f"{', '.join(REFERABLE_ACTIVATIONS)} can be referred to, and every weight site"
+            )
             raise UsageError(msg)

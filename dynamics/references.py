@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dynamics.errors import CheckpointError
-from dynamics.forward import read_site
+from dynamics.forward import read_activations, read_site
 from dynamics.model import SeriesModel
 from dynamics.prefetch import Opened, open_checkpoint
 from dynamics.sources import Series
-from metrics.contract import Metric
+from dynamics.tasks import Task
+from metrics.contract import ACTIVATION_SITES, WEIGHT_SITES, Metric
 
 PLACES = {"first": 0, "final": -1}
 
@@ -38,9 +39,12 @@ def open_reference(series: Series, metrics: Sequence[Metric]) -> Opened | None:
 
 
 def read_references(
-    model: SeriesModel, series: Series, metrics: Sequence[Metric], loaded: Opened
+    model: SeriesModel, series: Series, metrics: Sequence[Metric], loaded: Opened, tasks: Mapping[str, Task]
 ) -> References:
-    """Copies of the sites that outlive the next swap of weights. `loaded` is what the model holds now."""
+    """Copies of the sites that outlive the next swap of weights. `loaded` is what the model holds now.
+
+    Activations are those of the metric's own task.
+    """
     references = References()
     # What the model holds comes first, so that it is not read again.
     for which in sorted(PLACES, key=lambda which: series.checkpoints[PLACES[which]] != loaded.checkpoint):
@@ -51,7 +55,12 @@ def read_references(
         if series.checkpoints[PLACES[which]] != loaded.checkpoint:
             opened = _open(series, metrics, which)
             model.load(opened.weights)
-        references.sites.update({f"{name}_{which}": _copy(read_site(model, name)) for name in sites})
+        read = {name: _copy(read_site(model, name)) for name in sites if name in WEIGHT_SITES}
+        for task in sorted({metric.task for metric in metrics if metric.task}):
+            referred = {site for metric in metrics if metric.task == task for site in metric.sites(f"_{which}")}
+            if wanted := referred & {*ACTIVATION_SITES}:
+                read |= read_activations(model, tasks[task], wanted)
+        references.sites.update({f"{name}_{which}": site for name, site in read.items()})
         references.hashes[which] = opened.weights.sha
         if opened is not loaded:
             series.release(opened.checkpoint)

@@ -157,7 +157,7 @@ class _Sweep:
         subject = _subject(self.model, anchor.files)
         names = sorted({metric.task for metric in self.metrics if metric.task})
         self.tasks = {name: build_task(name, self.settings.tasks.get(name, {}), subject) for name in names}
-        self.references = read_references(self.model, self.series, self.metrics, anchor)
+        self.references = read_references(self.model, self.series, self.metrics, anchor, self.tasks)
         asked = {metric.name: self._task_hash(metric) for metric in self.metrics}
         self.store.write(
             series=[{"series": self.series.name, "source": self.series.source, "seed": self.series.seed}

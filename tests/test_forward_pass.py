@@ -152,7 +152,7 @@ def test_a_field_that_the_task_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_activation_of_another_checkpoint_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="reads an activation of another checkpoint"):
+    with pytest.raises(UsageError, match="reads logits of another checkpoint; of activations only .*resid_post can be"):
         forward.check_reads([own_metric(monkeypatch, "logits_final")], ("tokens",))
 
 

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 import torch
 
-from dynamics import forward, lens, unembed
+from dynamics import forward, lens, residual, unembed
 from dynamics.architectures.small_transformer import SmallTransformer, SmallTransformerConfig
 from dynamics.errors import UsageError
 from dynamics.tasks import Task
@@ -40,7 +40,7 @@ def test_equals_transformers_own_hidden_states(family: str) -> None:
     hooks = sum(len(part._forward_hooks) for part in model.modules())
     answers = measure(model, tokens)
     assert sum(len(part._forward_hooks) for part in model.modules()) == hooks
-    positions = forward._spread(20)
+    positions = residual.spread(20, 8)
     with torch.inference_mode():
         output = model(input_ids=tokens, output_hidden_states=True, use_cache=False)
         norm = model.get_submodule(NORMS.get(family, "model.norm"))
@@ -64,10 +64,9 @@ def test_a_model_without_norms_has_a_lens_too() -> None:
 
 
 def test_a_family_whose_norm_is_not_found_is_refused() -> None:
-    stream = lens.Stream(tiny_model("gpt_neox"), [1])
-    stream.residual = [torch.ones(1, 1, 32)]
+    stream = lens.Stream(tiny_model("gpt_neox"), [1], [torch.ones(1, 1, 32)])
     with pytest.raises(UsageError, match="the logit lens is not mapped for model family 'gpt_neox'"):
-        stream.by_layer(torch.zeros(1, 3, 32))
+        stream.norm(torch.zeros(1, 3, 32))
 
 
 def test_by_hand_and_at_the_edges() -> None:
