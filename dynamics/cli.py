@@ -113,13 +113,15 @@ def measure(
         bool, typer.Option("--include-defective", help="Measure checkpoints that are known to be wrong, too.")
     ] = False,
     disk_budget: Annotated[str | None, typer.Option(help="What downloads may take, such as 20GB.")] = None,
-    text: Annotated[Path | None, typer.Option(help="A UTF-8 file for the task 'text'.")] = None,
+    text: Annotated[str | None, typer.Option(help="A UTF-8 file, .jsonl, .parquet or hf:ORG/NAME to read.")] = None,
+    stderr: Annotated[float | None, typer.Option(help="As many examples as this standard error takes: 0.01.")] = None,
     device: str = "cpu",
     dtype: str = "float32",
 ) -> None:
     device_map: Annotated[str | None, typer.Option(help="Where layers wait: auto, disk, cpu, JSON by layer.")] = None,
     """Measure metrics over a series into a store, and no more."""
     from dynamics.recipe import Recipe, SeriesEntry
+    from dynamics.sizing import settings_of_all
 
     recipe = Recipe(
         name="measure",
@@ -129,7 +131,7 @@ def measure(
         include_defective=include_defective,
         disk_budget=disk_budget,
         metrics=tuple(name.strip() for name in metrics.split(",") if name.strip()),
-        tasks={task: {"path": str(text)} for task in ("text", "bigrams")} if text else {},
+        tasks=settings_of_all(text=text, stderr=stderr),
         device=device,
         dtype=dtype,
     )

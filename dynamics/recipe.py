@@ -132,6 +132,6 @@ def read_seeds(text: str) -> tuple[int, ...]:
 
 
 def _relative(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
-    if isinstance(settings.get("path"), str):
+    if isinstance(settings.get("path"), str) and not settings["path"].startswith("hf:"):
         return settings | {"path": str(folder / Path(settings["path"]).expanduser())}
     return settings

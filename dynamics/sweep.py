@@ -32,9 +32,10 @@ from dynamics.readings import to_frame
 from dynamics.references import References, open_reference, read_references
 from dynamics.run import Run
 from dynamics.self_check import check_model
+from dynamics.sizing import build_sized, wants_pilot
 from dynamics.sources import Series
 from dynamics.store import Store
-from dynamics.tasks import Subject, build_task, task_files
+from dynamics.tasks import Subject, task_files
 from metrics import METRICS, Metric
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -140,11 +141,14 @@ class _Sweep:
         self.store.write(runs=[self._run_row(started) | {"finished": finished}])
 
     def _anchor(self) -> Opened | None:
-        """The checkpoint that the model is built from: one that a metric refers to, else the first good."""
-        reference = open_reference(self.series, self.metrics)
-        if reference is not None:
+        """The checkpoint that the model is built from: the last good one where a pilot is to be made, else one that a
+        metric refers to, else the first good one."""
+        checkpoints = self.series.checkpoints
+        if wants_pilot(self.settings.tasks):
+            checkpoints = checkpoints[::-1]
+        elif (reference := open_reference(self.series, self.metrics)) is not None:
             return reference
-        for checkpoint in self.series.checkpoints:
+        for checkpoint in checkpoints:
             try:
                 return open_checkpoint(self.series, checkpoint)
             except CheckpointError:
@@ -156,7 +160,8 @@ class _Sweep:
         check_model(self.model)
         subject = _subject(self.model, anchor.files)
         names = sorted({metric.task for metric in self.metrics if metric.task})
-        self.tasks = {name: build_task(name, self.settings.tasks.get(name, {}), subject) for name in names}
+        self.tasks = {name: build_sized(name, self.settings.tasks.get(name, {}), subject, self.model, self.store)
+                      for name in names}  # fmt: skip
         self.references = read_references(self.model, self.series, self.metrics, anchor, self.tasks)
         asked = {metric.name: self._task_hash(metric) for metric in self.metrics}
         self.store.write(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch  # noqa: F401  (the doctests' name)
 from jaxtyping import Float, Int
@@ -19,24 +20,28 @@ from metrics.contract import metric
     source="cross-entropy of the next token, mean over positions",
     undefined="a logit is not finite",
 )
-def loss(token_loss: Float[Tensor, "batch pos"]) -> Float[Tensor, " batch"]:
+def loss(
+    loss_at: Callable[[Sequence[int]], Float[Tensor, "batch n"]], loss_positions: tuple[int, ...]
+) -> Float[Tensor, " batch"]:
     """How well does the model predict the next token of the text?
 
     **Definition.** mean over positions of -ln p(token | tokens before).
 
-    **Reads.** `token_loss` [batch pos].
+    **Reads.** `loss_at`; `loss_positions` of the task: every position, or the sample that its settings ask for, the
+    same one at every checkpoint.
 
     **Returns** [batch], nats per token, >= 0. Chance is ln(d_vocab). NaN where a logit is not finite.
 
     **Source.** The usual language-model loss; sequences have one length, so the mean over examples is the mean over
-    tokens.
+    tokens. With sampled positions, one from each of as many equal stretches, it estimates that mean; the standard
+    error is over examples and does not count the choice of positions.
 
     **Example.**
 
-    >>> loss(torch.tensor([[2.0, 1.0], [0.0, 1.0]]))
+    >>> loss(lambda positions: torch.tensor([[2.0, 1.0], [0.0, 1.0]]), (1, 2))
     tensor([1.5000, 0.5000])
     """
-    return token_loss.mean(-1)
+    return loss_at(loss_positions).mean(-1)
 
 
 @metric(

@@ -20,8 +20,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-_API = r"/api/models/([^/]+/[^/]+?)(?:/(refs|tree|commits|revision|paths-info)(?:/([^/]+))?(?:/.*)?)?/?"
-LARGE = (".safetensors", ".bin", ".pth", ".pt")
+_API = r"/api/(?:models|datasets)/([^/]+/[^/]+?)(?:/(refs|tree|commits|revision|paths-info)(?:/([^/]+))?(?:/.*)?)?/?"
+_FILE = r"(?:/datasets)?/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)"
+LARGE = (".safetensors", ".bin", ".pth", ".pt", ".parquet")
 PAGE = 5  # files on one page of a list
 DATE = "2026-01-01T00:00:00.000Z"
 
@@ -137,9 +138,9 @@ class _Handler(BaseHTTPRequestHandler):
             status, headers = fault.value if isinstance(fault.value, tuple) else (fault.value, {})
             self._send(status, b"", headers, method)
             return
-        if path.startswith("/api/models/"):
+        if path.startswith(("/api/models/", "/api/datasets/")):
             self._api(path, method, token)
-        elif match := re.fullmatch(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)", path):
+        elif match := re.fullmatch(_FILE, path):
             self._file(match, method, token, fault)
         else:
             self._send(404, b"", {}, method)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -20,8 +21,13 @@ def test_a_loss_that_falls_with_the_logarithm_of_position() -> None:
     a, b = 7.0, 0.25
     position = torch.arange(1, 513)
     losses = (a - b * position.log()).expand(3, -1)
-    scores = in_context_learning_score(lambda chosen: losses[:, torch.as_tensor(chosen) - 1], 50, 500)
+    scores = in_context_learning_score(reader(losses), 50, 500)
     torch.testing.assert_close(scores, torch.full((3,), -b * math.log(10)))
+
+
+def reader(losses: torch.Tensor) -> Callable[[Sequence[int]], torch.Tensor]:
+    """The losses as the site `loss_at` gives them."""
+    return lambda chosen: losses[:, torch.as_tensor(chosen) - 1]
 
 
 def test_a_model_that_ignores_its_context_has_no_score() -> None:
@@ -31,13 +37,19 @@ def test_a_model_that_ignores_its_context_has_no_score() -> None:
 def test_loss_is_the_mean_of_the_loss_by_position() -> None:
     losses = torch.rand(5, 7, generator=torch.Generator().manual_seed(0))
     before = losses.clone()
-    torch.testing.assert_close(loss(losses), loss_by_position(losses).mean(-1))
+    everything = loss(reader(losses), tuple(range(1, 8)))
+    torch.testing.assert_close(everything, loss_by_position(losses).mean(-1))
     assert torch.equal(losses, before)
+
+
+def test_with_sampled_positions_the_loss_is_their_mean_and_nothing_else_is_read() -> None:
+    losses = torch.tensor([[9.0, 1.0, 9.0, 3.0]])
+    assert loss(reader(losses), (2, 4)).tolist() == [2.0]
 
 
 def test_a_loss_that_is_no_number_stays_none() -> None:
     losses = torch.tensor([[1.0, float("nan")], [1.0, 1.0]])
-    assert loss(losses).isnan().tolist() == [True, False]
+    assert loss(reader(losses), (1, 2)).isnan().tolist() == [True, False]
     assert loss_by_position(losses).isnan().tolist() == [[False, True], [False, False]]
     assert perplexity(losses).isnan()
     assert bits_per_byte(losses, torch.tensor([1, 1])).isnan()
@@ -47,7 +59,7 @@ def test_the_windowed_score_is_the_difference_of_means() -> None:
     """A loss of -position: the windows' mean positions are 50 and 480.5."""
     losses = -torch.arange(1.0, 513).expand(2, -1)
     windows = {"early_window": (40, 60), "late_window": (450, 511)}
-    scores = in_context_learning_score_windowed(lambda chosen: losses[:, torch.as_tensor(chosen) - 1], **windows)
+    scores = in_context_learning_score_windowed(reader(losses), **windows)
     assert scores.tolist() == pytest.approx([50 - 480.5] * 2)
     flat = in_context_learning_score_windowed(lambda chosen: torch.full((4, len(chosen)), 3.0), **windows)
     assert flat.tolist() == [0.0] * 4

@@ -117,6 +117,44 @@ def test_each_window_knows_its_bytes_and_a_form_feed_ends_a_document(reader: Sub
     assert task.fields["n_bytes"].tolist() == [6, 8]
 
 
+def test_packed_documents_have_a_start_token_between_them(reader: Subject, tmp_path: Path) -> None:
+    """Seven tokens and two starts give three windows of three; the start stands for no byte."""
+    path = tmp_path / "lines.txt"
+    path.write_text("a b\nc d e\nf g\n", "utf-8")
+    settings = {"path": path, "length": 3, "documents": "lines"}
+    with pytest.raises(UsageError, match="no document of lines.txt has 4 tokens.*'packed'"):
+        build_task("text", settings | {"length": 4}, reader)
+    task = build_task("text", settings | {"packed": True}, reader)
+    assert task.tokens[:, 1:].tolist() == [[1, 2, 0], [3, 4, 5], [0, 6, 7]]
+    assert task.fields["n_bytes"].tolist() == [3, 5, 3]
+
+
+def test_sampled_positions_are_one_from_each_stretch_the_same_by_seed(reader: Subject, tmp_path: Path) -> None:
+    settings = {"path": letters(tmp_path / "text.txt", 100), "length": 15, "loss_positions": 5}
+    first, again = (build_task("text", settings, reader) for _ in range(2))
+    places = first.fields["loss_positions"]
+    assert [(place - 1) // 3 for place in places] == [0, 1, 2, 3, 4]
+    assert first.settings["loss_positions"] == places
+    every = build_task("text", settings | {"loss_positions": 15}, reader)
+    assert every.fields["loss_positions"] == tuple(range(1, 16))
+    assert first.hash == again.hash != every.hash
+    assert len({build_task("text", settings | {"seed": s}, reader).fields["loss_positions"] for s in range(8)}) > 1
+
+
+def test_the_parts_of_a_document_share_nothing_and_leave_nothing_out(reader: Subject, tmp_path: Path) -> None:
+    settings = {"path": letters(tmp_path / "text.txt", 100), "length": 5}
+    names = ("all", "training", "held-out")
+    parts = {part: build_task("text", settings | {"part": part}, reader).tokens[:, 1:] for part in names}
+    assert torch.equal(torch.cat([parts["training"], parts["held-out"]]), parts["all"])
+    assert len(parts["held-out"]) == len(parts["all"]) // 5
+
+
+def test_no_more_is_read_of_a_text_than_is_asked_for(reader: Subject, tmp_path: Path) -> None:
+    path = letters(tmp_path / "text.txt", 100)
+    task = build_task("text", {"path": path, "length": 5, "characters": 41}, reader)
+    assert task.settings["windows_available"] == 4
+
+
 def test_the_bundled_sample_reads(reader: Subject) -> None:
     task = build_task("text", {"length": 15}, reader)
     assert task.tokens.shape == (64, 16)
@@ -141,5 +179,5 @@ def test_text_that_cannot_be_used_says_why(reader: Subject, tmp_path: Path) -> N
 def test_unknown_tasks_and_settings_name_what_there_is() -> None:
     with pytest.raises(UsageError, match=r"repeated_token.*repeated_tokens"):
         build_task("repeated_token", {}, SMALL)
-    with pytest.raises(UsageError, match=r"setting 'repeat': .*its settings are n_examples, shortest"):
+    with pytest.raises(UsageError, match=r"setting 'repeat': .*its settings are n_examples, stderr, .*shortest"):
         build_task("repeated_tokens", {"repeat": 3}, SMALL)

