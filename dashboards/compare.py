@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from dashboards import side_by_side
+from dashboards.agreement import MAX_ROWS, Table, consensus_table
 from dashboards.charts import Figure, load_charts
 from dashboards.document import ARCHIVE, Document, compose, html, markdown
 from dashboards.gather import Gathered, gather
@@ -17,20 +18,9 @@ from dashboards.report import write_figures
 from dashboards.theme import interval, number, probability, shorten, step
 from dashboards.wording import change, join, verb
 from dynamics.errors import UsageError
-from dynamics.events import consensus, on_axis, over_heads
+from dynamics.events import on_axis
 
-MAX_ROWS = 60
 SHARED = ("event_timeline", "checkpoint_strip")  # charts of one run that say something about several
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the comparison."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    note: str
 
 
 def compare(folders: Sequence[str | Path], out: str | Path, *, pictures: bool = True) -> Path:
@@ -60,7 +50,7 @@ def _document(gathered: Gathered) -> Document:
     names = gathered.group_names()
     title = f"{join([shorten(name, 40) for name in names[:4]])}{' and others' * (len(names) > 4)}, compared"
     document = compose(gathered.frames, title, _figures(gathered))
-    tables = [table for table in (_changes(gathered), _consensus(gathered)) if table.rows]
+    tables = [table for table in (_changes(gathered), consensus_table(gathered)) if table.rows]
     # Each run's own report lists its changes one by one; here they stand in the tables of the comparison.
     own = {"findings": [], "large": [], "small": [], "hidden_findings": 0}
     comparison = {"tables": tables, "cautions": gathered.cautions}
@@ -126,31 +116,3 @@ def _row(gathered: Gathered, event: dict[str, Any]) -> list[str]:
         change(event),
         probability(event["q_value"]).removeprefix("=\u00a0"),
     ]
-
-
-def _consensus(gathered: Gathered) -> Table:
-    """Over the seeds of each model: how many have a change, where it lies, whether they agree."""
-    rows = []
-    for group in gathered.group_names():
-        seeds = gathered.seeds(group)
-        if len(seeds) > 1:
-            rows += _agreement(gathered, group, pl.col("series").is_in(seeds))
-    note = (
-        "For each metric the surest change of each seed, whichever head it is in. Share: of the seeds, with its 95 % "
-        "interval (Wilson). Seeds that disagree about the place, by more than 0.3 decades or because an intermediate "
-        "share has the change, are given none. The interval of a common place is optimistic for two or three seeds."
-    )
-    columns = ["Change", "Model", "Seeds with it", "Share", "Common step", "Spread (decades)", "Verdict"]
-    return Table("Agreement between seeds", columns, rows[:MAX_ROWS], note)
-
-
-def _agreement(gathered: Gathered, group: str, own: pl.Expr) -> list[list[str]]:
-    frames, whole = gathered.frames, ("midpoint", "lower", "upper", "p_value")
-    events = frames.events.filter(own, *(pl.col(name).is_not_null() for name in whole))
-    rows = []
-    for row in consensus(over_heads(events), frames.examined().filter(own)).iter_rows(named=True):
-        place = f"{step(row['step'])} ({interval(row['lower'], row['upper'])})" if row["step"] is not None else "–"
-        share = f"{row['share']:.0%} ({row['share_lower']:.0%}–{row['share_upper']:.0%})"
-        said, having = f"{frames.title(row['metric'])} {verb(row)}", f"{row['n_with']} of {row['n_series']}"
-        rows.append([said, group, having, share, place, number(row["spread"], 2), row["verdict"]])
-    return rows

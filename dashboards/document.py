@@ -15,12 +15,15 @@ from typing import Any
 import jinja2
 
 from dashboards import theme
+from dashboards.agreement import as_gathered, steps_table
 from dashboards.charts import Figure, draw_figures
 from dashboards.conditions import conditions
 from dashboards.frames import Frames
 from dashboards.moments import CAUTION
 from dashboards.pictures import inline_json, packed, vega_script
 from dashboards.provenance import facts, gaps, provenance
+from dashboards.published import published_table
+from dashboards.side_by_side import seed_figures
 from dashboards.sparkline import sparkline
 from dashboards.summary import summarise
 from dashboards.wording import change
@@ -58,7 +61,7 @@ class Document:
 
 def compose(frames: Frames, title: str, figures: list[Figure] | None = None) -> Document:
     """Draw and describe a run; with `figures`, those instead of all that its metrics allow."""
-    figures = draw_figures(frames) if figures is None else figures
+    figures = [*seed_figures(as_gathered(frames)), *draw_figures(frames)] if figures is None else figures
     specs = [figure.specification() for figure in figures]
     return Document(_words(frames, figures, specs, title), figures, specs, frames.tokens_per_step())
 
@@ -77,7 +80,7 @@ def _words(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], t
         "large": [(finding, sparkline(frames, finding.strongest)) for finding in shown if finding.large],
         "small": [(finding, sparkline(frames, finding.strongest)) for finding in shown if not finding.large],
         "hidden_findings": len(summary.findings) - len(shown),
-        "comparison": None,
+        "comparison": _comparison(frames),
         "many_series": len(frames.series_names()) > 1,
         "caution": CAUTION,
         "how_to_read": HOW_TO_READ.replace("95 %", theme.P95),
@@ -93,6 +96,16 @@ def _words(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], t
         "hidden_gaps": max(len(missing) - MAX_GAPS, 0),
         "provenance": provenance(frames),
     }  # fmt: skip
+
+
+def _comparison(frames: Frames) -> dict[str, Any] | None:
+    """Tables that hold a run beside what was published, and its seeds beside each other."""
+    gathered = as_gathered(frames)
+    told = [published_table(frames), *(
+        steps_table(gathered, group) for group in gathered.group_names() if len(gathered.seeds(group)) > 1
+    )]  # fmt: skip
+    tables = [table for table in told if table is not None and table.rows]
+    return {"tables": tables, "cautions": []} if tables else None
 
 
 def html(document: Document, *, live: bool = False) -> str:

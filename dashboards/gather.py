@@ -65,11 +65,14 @@ def gather(folders: Sequence[str | Path]) -> Gathered:
     tables["runs"] = tables["runs"].with_columns(pl.lit(None, pl.String).alias("recipe"))
     shown, frames = display_names(tables), prepare(tables)
     originals = {shown.get(new, new): old for new, old in bases.items()}
-    return Gathered(frames, _groups(frames, originals), _cautions(tables))
+    return Gathered(frames, seed_groups(frames, originals), _cautions(tables))
 
 
-def _groups(frames: Frames, originals: dict[str, str]) -> dict[str, str]:
-    """The group of each series: its own name, or the common one where others differ from it in the seed alone."""
+def seed_groups(frames: Frames, originals: dict[str, str]) -> dict[str, str]:
+    """The group of each series: its own name, or the common one where others differ from it in the seed alone.
+
+    `originals`: each series' name before it was made different from that of another run.
+    """
     known = {row["series"]: row for row in frames.series.iter_rows(named=True)}
     keys: dict[str, tuple[Any, ...]] = {}
     for name in frames.series_names():

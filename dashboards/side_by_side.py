@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import altair as alt
@@ -19,6 +19,7 @@ COLUMNS = 2
 MAX_PANELS = 12
 COLOURS = 7
 LOSSES = ("loss", "test_loss")
+OF = " · "  # between a metric and its label
 HEADS = "the largest of the heads at each checkpoint, for heads have no identity across models"
 
 
@@ -36,11 +37,18 @@ TOKENS = Axis("tokens_seen", "tokens seen", "Models side by side, by tokens seen
 LOSS = Axis("at_loss", "loss", "Models side by side, by loss")
 
 
-def figures(gathered: Gathered) -> list[Figure]:
+def seed_figures(gathered: Gathered) -> list[Figure]:
+    """Every metric over training, the seeds of each model as lines and a band; nothing where no model has several."""
+    if all(len(gathered.seeds(group)) == 1 for group in gathered.group_names()):
+        return []
+    return [replace(figure, name="seeds", title="Seeds beside each other") for figure in figures(gathered, (STEP,))]
+
+
+def figures(gathered: Gathered, axes: tuple[Axis, ...] = (STEP, TOKENS, LOSS)) -> list[Figure]:
     """One figure for each axis that at least one series has, with a panel for each metric."""
     rows = curves(gathered)
     drawn = []
-    for axis in (STEP, TOKENS, LOSS):
+    for axis in axes:
         known = rows.filter(pl.col(axis.name).is_not_null())
         known = known if axis is STEP else known.filter(pl.col(axis.name) > 0)
         known = known.filter(pl.col("metric") != pl.col("loss_name")) if axis is LOSS else known
@@ -50,18 +58,22 @@ def figures(gathered: Gathered) -> list[Figure]:
             left = rows["series"].n_unique() - known["series"].n_unique()
             without = f" {left} series without it are left out." if left else ""
             told = drawing.properties(description=_caption(gathered, names, axis) + without)
-            drawn.append(Figure(f"models_by_{axis.name}", axis.words, told, tuple(names[:MAX_PANELS])))
+            metrics = tuple(dict.fromkeys(_metric(name) for name in names[:MAX_PANELS]))
+            drawn.append(Figure(f"models_by_{axis.name}", axis.words, told, metrics))
     return drawn
 
 
 def curves(gathered: Gathered) -> pl.DataFrame:
     """One curve for each series and metric, with tokens and loss at each step: the largest head where there are heads.
 
-    Metrics along layers, labels or an index are left out: what stands there differs between models.
+    Metrics along layers or an index are left out: what stands there differs between models. So are those along
+    labels, unless all series are seeds of one model.
     """
     frames = gathered.frames
-    kept = [name for name in frames.names() if (frames.about(name).get("axes") or "") in ("", "layer,head")]
+    drawn = ("", "layer,head", "label") if len(gathered.group_names()) == 1 else ("", "layer,head")
+    kept = [name for name in frames.names() if (frames.about(name).get("axes") or "") in drawn]
     rows = frames.curves(*kept).filter(pl.col("value").is_not_null())
+    rows = rows.with_columns(pl.concat_str(["metric", "label"], separator=OF, ignore_nulls=True).alias("metric"))
     reduced = rows.group_by("series", "metric", "step").agg(
         pl.col("value").max(), pl.col("tokens_seen").max(), pl.col("place").sort_by("value").last(),
     )  # fmt: skip
@@ -78,7 +90,11 @@ def curves(gathered: Gathered) -> pl.DataFrame:
 def _order(gathered: Gathered, rows: pl.DataFrame) -> list[str]:
     """The metrics that most series have first, then those with most large changes."""
     have = dict(rows.group_by("metric").agg(pl.col("series").n_unique()).iter_rows())
-    return sorted(have, key=lambda name: (-have[name], gathered.frames.names().index(name)))
+    return sorted(have, key=lambda name: (-have[name], gathered.frames.names().index(_metric(name)), name))
+
+
+def _metric(name: str) -> str:
+    return name.partition(OF)[0]
 
 
 def _drawing(gathered: Gathered, rows: pl.DataFrame, names: list[str], axis: Axis) -> Drawing:
@@ -107,8 +123,9 @@ def _drawing(gathered: Gathered, rows: pl.DataFrame, names: list[str], axis: Axi
 
 
 def _title(gathered: Gathered, metric: str) -> str:
-    heads = gathered.frames.about(metric).get("axes") == "layer,head"
-    return gathered.frames.title(metric) + (", largest head" if heads else "")
+    name, of, label = metric.partition(OF)
+    heads = gathered.frames.about(name).get("axes") == "layer,head"
+    return gathered.frames.title(name) + of + label + (", largest head" if heads else "")
 
 
 def _x(gathered: Gathered, axis: Axis) -> alt.X:

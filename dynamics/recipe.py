@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dynamics.errors import UsageError
 
@@ -62,6 +62,46 @@ class TrainSettings(Strict):
     model: dict[str, Any] = {}
 
 
+class Reading(Strict):
+    """One number of a run, to hold beside a published one: what to read off one curve of a metric.
+
+    `first`, `last`: its value there; `largest`, `smallest`: over all steps; `sum`: over the indices at the last step.
+    `above`, `below`: the first step at which it is beyond `level`; `indices`: which indices are above `level` at the
+    last step; `count`: how many. `onset`, `midpoint`, `completion`: steps of the largest event in `direction`.
+    """
+
+    metric: str
+    label: str | None = None
+    index: int | None = None
+    read: Literal[
+        "first", "last", "largest", "smallest", "sum", "above", "below", "indices", "count",
+        "onset", "midpoint", "completion",
+    ]  # fmt: skip
+    level: float | None = None
+    direction: Literal["up", "down"] | None = None
+
+    @model_validator(mode="after")
+    def _says_enough(self) -> Reading:
+        if self.read in ("above", "below", "indices", "count") and self.level is None:
+            msg = f"reading {self.read!r} of {self.metric!r} needs a 'level'"
+            raise ValueError(msg)
+        return self
+
+
+class PublishedEntry(Strict):
+    """A number that a paper gives, and how this run's own is read: `ours`, less `minus` where it is a distance.
+
+    A `value` in words stands for a set or a range. `note` says what is known of a difference.
+    """
+
+    quantity: str
+    value: float | str
+    source: str
+    ours: Reading
+    minus: Reading | None = None
+    note: str = ""
+
+
 class Recipe(Strict):
     """What a run does: which histories, which steps, which metrics on which inputs."""
 
@@ -81,6 +121,7 @@ class Recipe(Strict):
     dtype: str = "float32"
     events: EventSettings = EventSettings()
     train: TrainSettings | None = None
+    published: tuple[PublishedEntry, ...] = ()
 
     def series_of_seed(self, seed: int) -> str:
         """The name of the history that 'dynamics train' makes with a seed."""
@@ -123,7 +164,6 @@ def read_seeds(text: str) -> tuple[int, ...]:
     >>> read_seeds("0, 3")
     (0, 3)
     """
-    device_map: str | dict[str, str] | None = None  # auto, disk, cpu, or where each layer rests, by name
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdigit() for part in parts):
         msg = f"cannot read seeds {text!r}; expected whole numbers with commas, such as 0,1,2"
@@ -132,6 +172,6 @@ def read_seeds(text: str) -> tuple[int, ...]:
 
 
 def _relative(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
-    if isinstance(settings.get("path"), str) and not settings["path"].startswith("hf:"):
+    if isinstance(settings.get("path"), str):
         return settings | {"path": str(folder / Path(settings["path"]).expanduser())}
     return settings
