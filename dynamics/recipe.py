@@ -119,6 +119,7 @@ class Recipe(Strict):
     tokens_per_step: int | None = Field(default=None, ge=1)
     device: str = "cpu"
     dtype: str = "float32"
+    device_map: str | dict[str, str] | None = None  # auto, disk, cpu, or where each layer rests, by name
     events: EventSettings = EventSettings()
     train: TrainSettings | None = None
     published: tuple[PublishedEntry, ...] = ()
@@ -172,6 +173,6 @@ def read_seeds(text: str) -> tuple[int, ...]:
 
 
 def _relative(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
-    if isinstance(settings.get("path"), str):
+    if isinstance(settings.get("path"), str) and not settings["path"].startswith("hf:"):
         return settings | {"path": str(folder / Path(settings["path"]).expanduser())}
     return settings
