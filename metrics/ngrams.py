@@ -74,3 +74,36 @@ def bigram_kl(
     """
     predicted = logits[:, -1].float().log_softmax(-1).gather(1, successors)
     return (torch.xlogy(successor_shares, successor_shares) - successor_shares * predicted).sum(-1)
+
+
+@metric(
+    title="Bigram score",
+    unit="nats",
+    task="bigrams",
+    lower=0.0,
+    source="Hoogland et al. 2024, 'Loss Landscape Degeneracy and Stagewise Development in Transformers', bigram score",
+    undefined="a logit is not finite",
+)
+def bigram_score(
+    logits: Logits, successors: Int[Tensor, "batch most"], successor_shares: Float[Tensor, "batch most"]
+) -> Float[Tensor, " batch"]:
+    """How well does the model predict what follows a token of the text, given that token alone?
+
+    **Definition.** The cross-entropy -sum p ln q, with p the shares of the tokens that follow the present one in the
+    text and q the model's prediction after a start token and the present one.
+
+    **Reads.** `logits` [batch 1 d_vocab]; `successors` [batch most] and their shares, padded with shares of 0.
+
+    **Returns** [batch], nats, at least the entropy of p, which is this less `bigram_kl`. Uniform predictions give
+    ln(d_vocab). NaN where a logit is not finite.
+
+    **Source.** Hoogland et al. 2024. Departures: a start token before the present one; tokens are drawn as often as
+    they occur, among those with enough successors to count, from the text measured on.
+
+    **Example.** One of two tokens follows, as often as the other; the model finds all four alike: ln 4.
+
+    >>> bigram_score(torch.zeros(1, 1, 4), torch.tensor([[3, 0]]), torch.tensor([[0.5, 0.5]]))
+    tensor([1.3863])
+    """
+    predicted = logits[:, -1].float().log_softmax(-1).gather(1, successors)
+    return -(successor_shares * predicted).sum(-1)

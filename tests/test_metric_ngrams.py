@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from dynamics.errors import UsageError
 from dynamics.tasks import Subject, Task, build_task
-from metrics.ngrams import bigram_kl, unigram_kl
+from metrics.ngrams import bigram_kl, bigram_score, unigram_kl
 
 LETTERS = ["<s>", *"abcdefgh"]
 
@@ -80,6 +80,8 @@ def test_equals_scipys_relative_entropy() -> None:
     assert float(unigram_kl(logits, (1, 2, 3), (0.5, 0.3, 0.2))) == pytest.approx(expected, rel=1e-5)
     padded = torch.tensor([[1, 2, 3, 0]]), torch.tensor([[0.5, 0.3, 0.2, 0.0]])
     assert float(bigram_kl(logits, *padded)) == pytest.approx(expected, rel=1e-5)
+    crossed = expected + scipy.stats.entropy(shares)
+    assert float(bigram_score(logits, *padded)) == pytest.approx(crossed, rel=1e-5)
 
 
 def test_chance_is_the_vocabulary_less_the_entropy() -> None:
@@ -103,6 +105,7 @@ def test_logits_that_are_no_numbers_and_inputs_unchanged() -> None:
     ids, shares = torch.tensor([[1, 2]]), torch.tensor([[0.5, 0.5]])
     before = broken.clone(), ids.clone(), shares.clone()
     assert bigram_kl(broken, ids, shares).isnan().all()
+    assert bigram_score(broken, ids, shares).isnan().all()
     assert unigram_kl(broken, (1,), (1.0,)).isnan().all()
     assert torch.equal(ids, before[1])
     assert torch.equal(shares, before[2])
