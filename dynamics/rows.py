@@ -33,6 +33,12 @@ def of_task(task: Task, task_hash: str) -> dict[str, Any]:
             "settings": to_json(task.settings)}  # fmt: skip
 
 
+def of_plan(run_id: str, series: str, metric: Metric, task_hash: str) -> dict[str, Any]:
+    """What a run asks for."""
+    return {"run_id": run_id, "series": series, "metric": metric.name, "task_hash": task_hash,
+            "version": metric.version}  # fmt: skip
+
+
 def of_checkpoint(checkpoint: Checkpoint, status: str, note: str) -> dict[str, Any]:
     """A checkpoint that was not measured, and why; or the part of the row that does not need its weights."""
     return {

@@ -7,41 +7,32 @@ is not measured twice. A checkpoint that cannot be read or measured is recorded 
 from __future__ import annotations
 
 import uuid
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
-import torch
 
 from dynamics import rows
 from dynamics.adaptive import rounds
-from dynamics.checkpoint import Checkpoint, Files, read_json
+from dynamics.checkpoint import Checkpoint
 from dynamics.errors import CheckpointError, unknown
-from dynamics.forward import check_reads, measure_task, measure_weights
+from dynamics.forward import check_reads
 from dynamics.importing import logged_rows, write_rows
-from dynamics.model import SeriesModel
-from dynamics.placement import DeviceMap
+from dynamics.instruments import DTYPES, Instruments, Settings, threads
 from dynamics.prefetch import Opened, ahead, open_checkpoint, published_sha
-from dynamics.readings import to_frame
-from dynamics.references import References, open_reference, read_references
+from dynamics.references import Held, depth, open_reference
 from dynamics.run import Run
-from dynamics.self_check import check_model
-from dynamics.sizing import build_sized, wants_pilot
+from dynamics.sizing import wants_pilot
 from dynamics.sources import Series
 from dynamics.store import Store
-from dynamics.tasks import Subject, task_files
+from dynamics.tasks import task_files
 from metrics import METRICS, Metric
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
-
-# Below this many parameters, threads cost more than they bring.
-ONE_THREAD_BELOW = 5_000_000
+Places = Sequence[tuple[Checkpoint, str]]  # checkpoints and the hashes of their weights
 
 
 @dataclass(frozen=True)
@@ -57,22 +48,6 @@ class Progress:
 
 Watch = Callable[[Progress], None]
 
-
-@dataclass(frozen=True)
-class Settings:
-    """How to measure: the settings of tasks by name, where, and in which precision.
-
-    With a `budget`, that many checkpoints at most are measured: those that narrow the events down the most.
-    """
-
-    tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    device: str = "cpu"
-    dtype: str = "float32"
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    budget: int | None = None
-    run_id: str | None = None  # for a run that is measured piece by piece
-
-    device_map: DeviceMap | None = None  # where layers rest that are too many for the device
 
 def measure(
     series: Series,
@@ -112,7 +87,6 @@ class _Sweep:
 
     def __init__(self, series: Series, metrics: list[Metric], settings: Settings, store: Store) -> None:
         self.series, self.metrics, self.settings, self.store = series, metrics, settings, store
-        self.references = References()
         self.run_id = settings.run_id or uuid.uuid4().hex[:12]
         self.done = 0
 
@@ -125,10 +99,9 @@ class _Sweep:
                 for checkpoint, future in opened:
                     self._failed(checkpoint, future.exception() or CheckpointError("not read"))
             return
-        self.model = SeriesModel(anchor.weights, device=self.settings.device, dtype=DTYPES[self.settings.dtype],
-                                 device_map=self.settings.device_map)  # fmt: skip
-        with _threads(self.model):
-            self._plan(anchor, started)
+        self.instruments = Instruments(self.series, self.metrics, self.settings, anchor, self.store)
+        with threads(self.settings.device, self.instruments.sizes["n_params"]):
+            self._plan(started)
             self.series.release(anchor.checkpoint)
             for checkpoints in self._rounds():
                 with ahead(self.series, self._to_open(checkpoints)) as opened:
@@ -155,22 +128,15 @@ class _Sweep:
                 continue
         return None
 
-    def _plan(self, anchor: Opened, started: datetime) -> None:
-        """Build the tasks, take the sites of reference checkpoints, and write down what this run is about to do."""
-        check_model(self.model)
-        subject = _subject(self.model, anchor.files)
-        names = sorted({metric.task for metric in self.metrics if metric.task})
-        self.tasks = {name: build_sized(name, self.settings.tasks.get(name, {}), subject, self.model, self.store)
-                      for name in names}  # fmt: skip
-        self.references = read_references(self.model, self.series, self.metrics, anchor, self.tasks)
-        asked = {metric.name: self._task_hash(metric) for metric in self.metrics}
+    def _plan(self, started: datetime) -> None:
+        """Write down what this run is about to do, and read what is stored already."""
+        tools = self.instruments
         self.store.write(
-            series=[{"series": self.series.name, "source": self.series.source, "seed": self.series.seed}
-                    | self.model.sizes()],
+            series=[{"series": self.series.name, "source": self.series.source, "seed": self.series.seed} | tools.sizes],
             metrics=[rows.of_metric(metric) for metric in self.metrics],
-            tasks=[rows.of_task(self.tasks[m.task], asked[m.name]) for m in self.metrics if m.task],
-            plans=[{"run_id": self.run_id, "series": self.series.name, "metric": metric.name,
-                    "task_hash": asked[metric.name], "version": metric.version} for metric in self.metrics],
+            tasks=[rows.of_task(tools.tasks[m.task], tools.task_hash(m)) for m in self.metrics if m.task],
+            plans=[rows.of_plan(self.run_id, self.series.name, metric, tools.task_hash(metric))
+                   for metric in self.metrics],
             runs=[self._run_row(started)],
         )  # fmt: skip
         if self.series.left_out:
@@ -195,58 +161,73 @@ class _Sweep:
 
     def _to_open(self, checkpoints: tuple[Checkpoint, ...]) -> tuple[Checkpoint, ...]:
         """The checkpoints that have to be fetched: those whose published hash shows that all is stored need not."""
+        shas = {}
+        for checkpoint in self.series.checkpoints:
+            sha = published_sha(self.series, checkpoint)
+            if sha is not None and self.known.get((checkpoint.stage, checkpoint.step)) == sha:
+                shas[checkpoint] = sha
         wanted = []
         for checkpoint in checkpoints:
-            sha = published_sha(self.series, checkpoint)
-            is_known = sha is not None and self.known.get((checkpoint.stage, checkpoint.step)) == sha
-            if is_known and all(self._key(checkpoint, sha, metric) in self.stored for metric in self.metrics):
+            before = self.instruments.predecessors.known(checkpoint, shas)
+            if checkpoint in shas and before is not None and not self._missing(checkpoint, shas[checkpoint], before):
+                self.store.write(**self._looked_at(checkpoint, before))
                 self._report(checkpoint, "stored")
             else:
                 wanted.append(checkpoint)
         return tuple(wanted)
 
+    def _missing(self, checkpoint: Checkpoint, sha: str, before: Places) -> list[Metric]:
+        """The metrics that are not stored for these weights and inputs."""
+        return [
+            m for m in self.metrics
+            if (checkpoint.stage, checkpoint.step, m.name, sha, self.instruments.inputs_hash(m, checkpoint, before),
+                m.version) not in self.stored
+        ]  # fmt: skip
+
     def _one(self, checkpoint: Checkpoint, future: Future[Opened]) -> None:
+        tools = self.instruments
         try:
             opened = future.result()
-            sha = opened.weights.sha
-            missing = [metric for metric in self.metrics if self._key(checkpoint, sha, metric) not in self.stored]
-            if not missing:
-                self._keep(opened)
-                self._report(checkpoint, "stored")
-                return
-            self.model.load(opened.weights)
-            frame = self._measure(opened, missing)
-            opened.weights.check_unchanged()
+            before = tools.predecessors.of(checkpoint)
+            places = [(held.checkpoint, held.weights.sha) for held in before]
+            missing = self._missing(checkpoint, opened.weights.sha, places)
+            if missing:
+                frame = self._measure(opened, missing, before)
         except CheckpointError as error:
+            tools.predecessors.lost.add(checkpoint)
             self._failed(checkpoint, error)
+            return
+        looked_at = self._looked_at(checkpoint, places)
+        if not missing:
+            tools.predecessors.keep(opened)
+            # A step that has gone back to older weights must say so again.
+            if self.known.get((checkpoint.stage, checkpoint.step)) != opened.weights.sha:
+                looked_at["checkpoints"] = [rows.of_measured(opened, "")]
+            self.store.write(**looked_at)
+            self._report(checkpoint, "stored")
             return
         gaps = frame.filter(pl.col("value").is_null())["metric"].unique().sort().to_list()
         notes = [f"{name} is undefined: {METRICS[name].undefined or 'not a number'}" for name in gaps]
-        note = "; ".join([self.model.changed] * bool(self.model.changed) + notes)
-        self.store.write(measurements=frame, checkpoints=[rows.of_measured(opened, note)])
+        note = "; ".join([*tools.remarks, *notes])
+        self.store.write(measurements=frame, checkpoints=[rows.of_measured(opened, note)], **looked_at)
         self._report(checkpoint, "measured", note)
 
-    def _keep(self, opened: Opened) -> None:
-        """Everything is stored already. A step that has gone back to older weights must say so again."""
-        place = (opened.checkpoint.stage, opened.checkpoint.step)
-        if self.known.get(place) != opened.weights.sha:
-            self.store.write(checkpoints=[rows.of_measured(opened, "")])
+    def _looked_at(self, checkpoint: Checkpoint, before: Places) -> dict[str, list[dict[str, Any]]]:
+        """What this run asks for at one step, of metrics whose inputs differ from step to step."""
+        plans, tasks = [], []
+        for metric in self.metrics:
+            if back := depth([metric]):
+                inputs = self.instruments.inputs_hash(metric, checkpoint, before)
+                plan = rows.of_plan(self.run_id, self.series.name, metric, inputs)
+                plans.append(plan | {"stage": checkpoint.stage, "step": checkpoint.step,
+                                     "refers_to": [sha for _, sha in before[:back]]})  # fmt: skip
+                tasks += [rows.of_task(self.instruments.tasks[metric.task], inputs)] if metric.task else []
+        return {name: table for name, table in (("plans", plans), ("tasks", tasks)) if table}
 
-    def _measure(self, opened: Opened, metrics: list[Metric]) -> pl.DataFrame:
-        frames = []
-        by_task: dict[str | None, list[Metric]] = defaultdict(list)
-        for metric in metrics:
-            by_task[metric.task].append(metric)
-        for name, group in by_task.items():
-            task = self.tasks[name] if name else None
-            answers = (
-                measure_task(self.model, task, group, self.references.sites)
-                if task else measure_weights(self.model, group, self.references.sites)
-            )  # fmt: skip
-            frames += [to_frame(METRICS[m], layer, values, task) for (m, layer), values in answers.items()]
-        checkpoint = opened.checkpoint
-        hashes = {metric.name: self._task_hash(metric) for metric in metrics}
-        return pl.concat(frames).with_columns(
+    def _measure(self, opened: Opened, metrics: list[Metric], before: list[Held]) -> pl.DataFrame:
+        checkpoint, places = opened.checkpoint, [(held.checkpoint, held.weights.sha) for held in before]
+        hashes = {metric.name: self.instruments.inputs_hash(metric, checkpoint, places) for metric in metrics}
+        return self.instruments.measure(opened, metrics, before).with_columns(
             series=pl.lit(checkpoint.series), stage=pl.lit(checkpoint.stage), step=pl.lit(checkpoint.step),
             weights_sha=pl.lit(opened.weights.sha), run_id=pl.lit(self.run_id),
             task_hash=pl.col("metric").replace_strict(hashes),
@@ -255,12 +236,6 @@ class _Sweep:
     def _run_row(self, started: datetime) -> dict[str, Any]:
         settings = self.settings
         return rows.of_run(self.run_id, started, settings.recipe) | {"device": settings.device, "dtype": settings.dtype}
-
-    def _task_hash(self, metric: Metric) -> str:
-        return self.references.task_hash(metric, self.tasks[metric.task].hash if metric.task else "")
-
-    def _key(self, checkpoint: Checkpoint, sha: str | None, metric: Metric) -> tuple[Any, ...]:
-        return (checkpoint.stage, checkpoint.step, metric.name, sha, self._task_hash(metric), metric.version)
 
     def _failed(self, checkpoint: Checkpoint, error: BaseException) -> None:
         if not isinstance(error, CheckpointError):
@@ -272,22 +247,3 @@ class _Sweep:
         self.done += 1
         total = min(len(self.series.checkpoints), self.settings.budget or len(self.series.checkpoints))
         self.watch(Progress(checkpoint, self.done, total, status, note))
-
-
-def _subject(model: SeriesModel, files: Files) -> Subject:
-    sizes = model.sizes()
-    bos = getattr(model.config, "bos_token_id", None)
-    if bos is None and files.config is not None:
-        bos = read_json(files.config).get("eos_token_id")
-    return Subject(sizes["d_vocab"], sizes["n_ctx"], bos if isinstance(bos, int) else None, files.tokenizer)
-
-
-@contextmanager
-def _threads(model: SeriesModel) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if model.device.type == "cpu" and model.sizes()["n_params"] < ONE_THREAD_BELOW:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

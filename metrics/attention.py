@@ -10,6 +10,7 @@ instead of a softmax over every pair. Only `pattern` materialises all of them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -91,6 +92,17 @@ class Attention:
             return (_masked(scores, self.mask[..., key_pos]) - self.lse).exp()
         sees = torch.arange(self.n_positions, device=self.device) >= key_pos
         return torch.where(sees, (scores - self.lse).exp(), 0.0)
+
+    def rows(self, query_pos: Sequence[int]) -> Float[Tensor, "batch head n key_pos"]:
+        """The attention of a few queries to every key."""
+        chosen = torch.as_tensor(query_pos, device=self.device)
+        if self.exact_pattern is not None:
+            return self.exact_pattern[:, :, chosen]
+        scores = (self.query[:, :, chosen] @ self.key.transpose(2, 3)) * self.scale
+        if self.mask is not None:
+            return (_masked(scores, self.mask[..., chosen, :]) - self.lse[:, :, chosen, None]).exp()
+        seen = torch.arange(self.n_positions, device=self.device) <= chosen[:, None]
+        return torch.where(seen, (scores - self.lse[:, :, chosen, None]).exp(), 0.0)
 
     @cached_property
     def entropy(self) -> Float[Tensor, "batch head query_pos"]:

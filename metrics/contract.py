@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 # TransformerLens orientation. The list is closed, so that a misspelt parameter is an error and not a new site.
 ACTIVATION_SITES = {
     "attention": "one layer's attention, a `metrics.attention.Attention`; the metric is called once a layer",
-    "attention_rows": "[batch head n key_pos], the attention of a few queries, evenly spread; given with `attention`",
+    "attention_rows": "[batch n layer head key_pos], the attention of a few queries, evenly spread; half precision",
     "token_loss": "[batch pos], the loss of predicting each token from those before it; entry i is token i + 1",
     "token_correct": "[batch pos], 1 where the token is the one predicted as likeliest, else 0; placed as token_loss",
     "loss_at": "callable: token positions -> their losses [batch n]; nothing else is unembedded",
@@ -55,8 +55,8 @@ BETWEEN_SITES = {
     "learning_rate_between": "the learning rates of these steps, summed; NaN where the training log does not tell them",
 }
 SITES = ACTIVATION_SITES | WEIGHT_SITES | BETWEEN_SITES
-BY_LAYER = ("attention", "attention_rows", "lens")
-# Activations of another checkpoint are kept whole, so that only this one, which is small, may be referred to.
+BY_LAYER = ("attention", "lens")
+# Activations of another checkpoint are kept whole, so that only those that are small may be referred to.
 REFERABLE_ACTIVATIONS = ("attention_rows", "resid_post")
 SUFFIXES = ("_final", "_first", "_previous_previous", "_previous")  # a suffix that ends with another comes before it
 AXES = ("layer", "head", "index", "label")
@@ -105,6 +105,11 @@ class Metric:
     def derived_from(self) -> frozenset[str]:
         """The metrics whose numbers it reads."""
         return frozenset(name for name in self.reads if split(name)[0] not in SITES and name in _METRICS)
+
+    @property
+    def at_once(self) -> bool:
+        """Whether it sees the whole task at once: for an exact value, or beside another checkpoint's activations."""
+        return not self.per_example or any(self.sites(suffix) & {*ACTIVATION_SITES} for suffix in SUFFIXES)
 
     def sites(self, suffix: str = "") -> frozenset[str]:
         """The sites it reads at this checkpoint, or with a suffix those at the reference checkpoint."""
