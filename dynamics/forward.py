@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dynamics import kernels, lens, residual
+from dynamics import kernels, lens, own_attention, residual
 from dynamics.architectures import neurons_of_last_layer
 from dynamics.errors import UsageError
 from dynamics.model import SeriesModel, unembedding
@@ -189,8 +189,12 @@ def run(module: PreTrainedModel, tokens: Tensor, on_attention: kernels.OnAttenti
 
     hook = unembedding(module).register_forward_pre_hook(capture)
     try:
-        with attention_kernel(module, kernels.NAME), kernels.listening(on_attention):
-            module(input_ids=tokens, use_cache=False)
+        if on_attention is not None and own_attention.computes_its_own(module):
+            with own_attention.overhearing(module, on_attention):
+                module(input_ids=tokens, use_cache=False, output_attentions=True)
+        else:
+            with attention_kernel(module, kernels.NAME), kernels.listening(on_attention):
+                module(input_ids=tokens, use_cache=False)
     except _Enough:
         pass
     finally:
@@ -201,6 +205,9 @@ def run(module: PreTrainedModel, tokens: Tensor, on_attention: kernels.OnAttenti
 @contextmanager
 def attention_kernel(module: PreTrainedModel, name: str) -> Iterator[None]:
     """The model with another attention implementation, and afterwards its own again."""
+    if own_attention.computes_its_own(module):
+        yield
+        return
     before = module.config._attn_implementation or "eager"
     module.set_attn_implementation(name)
     try:

@@ -37,7 +37,8 @@ class Model:
 
 
 def text(batch_size: int = 2) -> Task:
-    fields = {"tokens": random_tokens(BATCH, LENGTH), "early_position": 2, "late_position": 9}
+    fields = {"tokens": random_tokens(BATCH, LENGTH), "early_position": 2, "late_position": 9,
+              "loss_positions": tuple(range(1, LENGTH))}  # fmt: skip
     return Task("text", fields, {}, batch_size=batch_size)
 
 
