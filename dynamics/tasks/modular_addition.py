@@ -1,10 +1,13 @@
-"""Modular addition: every pair (a, b), the '=' sign, and the number (a + b) mod p to answer; or another operation."""
+"""Modular addition: every pair (a, b), the '=' sign, and the number (a + b) mod p to answer; or another operation, up
+to the composition of permutations."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Callable
+from functools import cache
 from typing import Literal
 
 import torch
@@ -22,6 +25,9 @@ OPERATIONS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
     "a - b": lambda a, b, p: (a - b) % p,
     "a / b": lambda a, b, p: a * torch.tensor([pow(x, p - 2, p) for x in range(p)])[b] % p,
     "a^2 + ab + b^2": lambda a, b, p: (a * a + a * b + b * b) % p,
+    "ab in S3": lambda a, b, _: compositions(3)[a, b],
+    "ab in S4": lambda a, b, _: compositions(4)[a, b],
+    "ab in S5": lambda a, b, _: compositions(5)[a, b],
 }
 
 
@@ -34,12 +40,17 @@ class Settings(TaskSettings):
     train_share: float = Field(default=0.3, gt=0, le=1)
     split_seed: int = 0
     split: Literal["shuffle"] = "shuffle"
-    operation: Literal["a + b", "a - b", "a / b", "a^2 + ab + b^2"] = "a + b"
+    operation: Literal[
+        "a + b", "a - b", "a / b", "a^2 + ab + b^2", "ab in S3", "ab in S4", "ab in S5"
+    ] = "a + b"  # fmt: skip
 
 
 def build(settings: Settings, subject: Subject) -> Task:
     """All p^2 pairs in a-major order; the answer is read at the last position."""
-    p = settings.p or subject.d_vocab - 1
+    p = settings.p or order_of(settings.operation) or subject.d_vocab - 1
+    if order_of(settings.operation) not in (None, p):
+        msg = f"{settings.operation!r} is about {order_of(settings.operation)} permutations, not p = {p}; leave 'p' out"
+        raise UsageError(msg)
     if p + 1 > subject.d_vocab or subject.n_ctx < 3:
         msg = f"modular addition with p = {p} needs {p + 1} tokens and 3 positions; the model has {subject.d_vocab} " \
               f"and {subject.n_ctx}"  # fmt: skip
@@ -59,6 +70,27 @@ def build(settings: Settings, subject: Subject) -> Task:
     return Task(
         "modular_addition", fields, shown, settings.split_seed, exhaustive=True, read_positions=(2,)
     )
+
+
+def order_of(operation: str) -> int | None:
+    """How many things an operation is about, where it says so itself.
+
+    >>> order_of("ab in S5"), order_of("a + b")
+    (120, None)
+    """
+    return math.factorial(int(operation[-1])) if " in S" in operation else None
+
+
+@cache
+def compositions(n: int) -> Tensor:
+    """The number of a b, b first, for all pairs of permutations of n letters, numbered in lexicographic order.
+
+    >>> compositions(3)[1, 2].item(), compositions(3)[2, 1].item()
+    (4, 3)
+    """
+    permutations = list(itertools.permutations(range(n)))
+    number = {permutation: i for i, permutation in enumerate(permutations)}
+    return torch.tensor([[number[tuple(a[i] for i in b)] for b in permutations] for a in permutations])
 
 
 def training_pairs(p: int, share: float, seed: int) -> torch.Tensor:

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from dynamics.architectures.small_transformer import SmallTransformer, SmallTransformerConfig
 from dynamics.errors import UsageError
 from dynamics.tasks import Subject, TaskSettings, build_task
+from dynamics.tasks.modular_addition import order_of
 from dynamics.training.loop import Trainee, seeded
 
 
@@ -29,7 +30,7 @@ class Model(TaskSettings):
 def prepare(model: Model, task: Mapping[str, Any], seed: int) -> Trainee:
     """The network at its initial weights; every step sees the whole training set. The seed moves the weights alone:
     the split belongs to the task."""
-    p = task.get("p")
+    p = task.get("p") or order_of(str(task.get("operation")))
     if p is None:
         msg = "training needs the modulus; set 'p' in [tasks.modular_addition]"
         raise UsageError(msg)
