@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch  # noqa: F401  (the doctests' name)
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metrics.contract import metric
+
+PLACES = 16  # of each window, whose tokens are followed one by one
 
 
 @metric(
@@ -40,6 +42,40 @@ def loss_by_position(token_loss: Float[Tensor, "batch pos"]) -> Float[Tensor, "b
     tensor([[2., 1.]])
     """
     return token_loss
+
+
+@metric(
+    title="Loss of single tokens",
+    unit="nats",
+    task="text",
+    axes=("index",),
+    lower=0.0,
+    per_example=False,
+    source="Olsson et al. 2022, 'In-context Learning and Induction Heads', per-token loss vectors",
+    undefined="a logit is not finite",
+)
+def per_token_loss(token_loss: Float[Tensor, "batch pos"]) -> Float[Tensor, " token"]:
+    """How well is each of many single tokens predicted, one by one?
+
+    **Definition.** The cross-entropy of the tokens at up to sixteen places of every window, evenly spread and the same
+    at every checkpoint: the vector of a checkpoint in the space of losses. Index i is place i mod 16 of window i // 16.
+
+    **Reads.** `token_loss` [batch pos].
+
+    **Returns** [token], nats, >= 0: 1,024 of them for 64 windows. NaN where a logit is not finite.
+
+    **Source.** Olsson et al. 2022, per-token loss vectors. Departure: sixteen fixed places of each window, where the
+    paper draws one place of each of ten thousand. The shapes of its curves over training are those of
+    `dynamics.curve_shapes`.
+
+    **Example.** Two windows of two tokens:
+
+    >>> per_token_loss(torch.tensor([[2.0, 1.0], [4.0, 3.0]]))
+    tensor([2., 1., 4., 3.])
+    """
+    length = token_loss.shape[1]
+    places = torch.linspace(0, length - 1, min(PLACES, length)).round().long()
+    return token_loss[:, places.to(token_loss.device)].flatten()
 
 
 @metric(

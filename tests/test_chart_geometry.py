@@ -56,6 +56,33 @@ def test_there_is_no_plane_of_one_position() -> None:
     assert figure(losses(1), "per_token_trajectory") is None
 
 
+def single_tokens() -> Frames:
+    curves = {0: [9.0, 9, 9, 2, 2], 1: [9.0, 8, 7, 6, 5], 2: [9.0, 8, 6, 5, 4], 3: [3.0, 3, 3, 3, 3]}
+    rows = [{"index": k, "step": step, "value": value}
+            for k, values in curves.items() for step, value in zip(STEPS, values, strict=True)]  # fmt: skip
+    return frames("per_token_loss", rows)
+
+
+def test_the_shapes_of_single_tokens_have_their_shares() -> None:
+    drawn = figure(single_tokens(), "curve_shapes")
+    assert drawn is not None
+    rows = [row for rows in drawn.specification()["datasets"].values() for row in rows if "share" in row]
+    assert {row["shape"]: row["share"] for row in rows if row["n"]} == {"sharp": 0.25, "falling": 0.5, "flat": 0.25}
+    medians = [row for rows in drawn.specification()["datasets"].values() for row in rows if "value" in row]
+    assert [row["value"] for row in medians if row["shape"] == "falling"] == [9, 8, 6.5, 5.5, 4.5]
+
+
+def test_the_plane_is_that_of_single_tokens_where_they_were_measured() -> None:
+    one, other = losses(6), single_tokens()
+    both = prepare(tables(
+        [*one.measurements.to_dicts(), *other.measurements.to_dicts()], one.checkpoints.to_dicts(),
+        metrics=[metric_row("loss_by_position", "index"), metric_row("per_token_loss", "index")],
+    ))  # fmt: skip
+    drawn = figure(both, "per_token_trajectory")
+    assert drawn is not None
+    assert "losses of 4 single tokens" in drawn.specification()["description"]
+
+
 def test_features_stand_before_the_levels_at_which_they_stick() -> None:
     rows = [{"index": k, "step": step, "value": 0.4} for k in range(5) for step in STEPS]
     drawn = figure(frames("feature_dimensionality", rows), "feature_dimensionality")

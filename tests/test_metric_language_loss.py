@@ -5,12 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 import torch
 
 from dynamics.forward import run
 from dynamics.unembed import predictions
-from metrics.in_context import in_context_learning_score, in_context_learning_score_windowed, loss_by_position
+from metrics.in_context import (
+    in_context_learning_score,
+    in_context_learning_score_windowed,
+    loss_by_position,
+    per_token_loss,
+)
 from metrics.language_loss import accuracy, bits_per_byte, loss, perplexity
 from metrics.repeated_loss import first_occurrence_loss, repeated_loss
 from tiny_models import eager_outputs, random_tokens, tiny_model
@@ -111,3 +117,14 @@ def test_random_tokens_that_nothing_copies_cost_the_same_throughout() -> None:
 
 def test_a_block_that_does_not_repeat_has_no_repeated_loss() -> None:
     assert repeated_loss(torch.ones(1, 4), torch.tensor([5])).isnan().all()
+
+
+def test_single_tokens_are_sixteen_even_places_of_each_window() -> None:
+    losses = torch.rand(3, 100, generator=torch.Generator().manual_seed(0))
+    before = losses.clone()
+    chosen = per_token_loss(losses).view(3, 16)
+    places = np.linspace(0, 99, 16).round().astype(int)
+    np.testing.assert_array_equal(chosen.numpy(), losses.numpy()[:, places])
+    assert torch.equal(losses, before)
+    assert per_token_loss(losses[:, :5]).tolist() == losses[:, :5].flatten().tolist()
+    assert per_token_loss(torch.full((1, 4), float("nan"))).isnan().all()

@@ -1,4 +1,4 @@
-"""The path that training takes through the space of losses by position, seen in the plane where it moves most."""
+"""The path that training takes through the space of losses, of single tokens or by position, in its widest plane."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from dashboards.frames import Frames, thin
 from dashboards.theme import Drawing
 
 METRIC = "loss_by_position"
+SINGLE = "per_token_loss"  # preferred where it was measured: the vector of Olsson et al. 2022
 FEWEST = 4  # checkpoints of one series: three points always lie in a plane
 MAX_LABELS = 9
 GAP = 0.09  # of the diagonal between two step labels
 
 
-@chart("The path of training in the plane of its losses", needs=(METRIC,), order=33)
+@chart("The path of training in the plane of its losses", needs=(METRIC,), also=(SINGLE,), order=33)
 def per_token_trajectory(frames: Frames) -> Drawing:
     """One line a series through its checkpoints, in the first two principal components of all of them together."""
-    wide = _vectors(frames)
+    metric = SINGLE if SINGLE in frames.names() else METRIC
+    wide = _vectors(frames, metric)
     if wide.height < FEWEST or wide.width - 2 < 2:
         return None
     placed, shares = _plane(wide)
     held = [f"{theme.number(100 * share)}\u00a0%" for share in shares]
     description = (
-        f"Each checkpoint is the vector of its mean losses at {wide.width - 2:,} positions of the context, shown in "
-        "the first two principal components of all checkpoints of all series together. They hold "
-        f"{held[0]} and {held[1]} of the variance; distances beyond these two are not seen. The first "
-        "component is turned so that training goes to the right, the second so that its largest excursion is upwards. "
-        "Checkpoints that lack a position are left out."
+        f"Each checkpoint is the vector of its {_what(metric, wide.width - 2)}, shown in the first two principal "
+        f"components of all checkpoints of all series together. They hold {held[0]} and {held[1]} of the variance; "
+        "distances beyond these two are not seen. The first component is turned so that training goes to the right, "
+        "the second so that its largest excursion is upwards. Checkpoints that lack one of these losses are left out."
     )
     names = [name for name in frames.series_names() if (placed["series"] == name).any()]
     legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolOpacity=1) if len(names) > 1 else None
@@ -60,9 +61,13 @@ def per_token_trajectory(frames: Frames) -> Drawing:
     )
 
 
-def _vectors(frames: Frames) -> pl.DataFrame:
-    """One row a checkpoint, one column a position; rows with a hole and series of few checkpoints are left out."""
-    rows = frames.curves(METRIC).filter(pl.col("value").is_not_null() & pl.col("index").is_not_null())
+def _what(metric: str, n: int) -> str:
+    return f"losses of {n:,} single tokens" if metric == SINGLE else f"mean losses at {n:,} positions of the context"
+
+
+def _vectors(frames: Frames, metric: str) -> pl.DataFrame:
+    """One row a checkpoint, one column a loss; rows with a hole and series of few checkpoints are left out."""
+    rows = frames.curves(metric).filter(pl.col("value").is_not_null() & pl.col("index").is_not_null())
     shared = rows.group_by("index").agg(pl.col("series").n_unique().alias("n"))
     kept = shared.filter(pl.col("n") == pl.col("n").max())["index"]
     wide = rows.filter(pl.col("index").is_in(kept.to_list())).sort("index", "step").pivot(
