@@ -52,7 +52,7 @@ def _document(gathered: Gathered) -> Document:
     document = compose(gathered.frames, title, _figures(gathered))
     tables = [table for table in (_changes(gathered), consensus_table(gathered)) if table.rows]
     # Each run's own report lists its changes one by one; here they stand in the tables of the comparison.
-    own = {"findings": [], "large": [], "small": [], "hidden_findings": 0}
+    own = {"findings": [], "shown": [], "folded": [], "hidden_findings": 0}
     comparison = {"tables": tables, "cautions": gathered.cautions}
     return replace(document, words={**document.words, **own, "comparison": comparison})
 

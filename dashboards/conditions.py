@@ -7,14 +7,12 @@ from typing import Any
 
 import polars as pl
 
-from dashboards.frames import Frames, loads
+from dashboards.frames import Frames
 from dashboards.theme import shorten
-
-MAX_SETTINGS = 8
 
 
 def conditions(frames: Frames, metrics: Sequence[str]) -> str:
-    """One line: `Task repeated_tokens (seed 0, 256 examples; block 25), hash aa11…. n = 256. Definition version 1.`"""
+    """One line: `Task repeated_tokens (seed 0, 256 examples, hash aa11…). n = 256 per number. Definition: …`"""
     rows = frames.curves(*metrics)
     if rows.is_empty():
         return ""
@@ -34,15 +32,10 @@ def conditions(frames: Frames, metrics: Sequence[str]) -> str:
 
 
 def _task(row: dict[str, Any]) -> str:
-    settings = {
-        name: value
-        for name, value in loads(row["settings"]).items()
-        if value is not None and name not in ("seed", "n_examples")
-    }
-    listed = [f"{shorten(name.replace('_', ' '), 40)} {shorten(str(value), 60)}" for name, value in settings.items()]
-    facts = [f"seed {row['seed']}" if row["seed"] is not None else "", _examples(row["n_examples"]), *listed]
-    facts = [fact for fact in facts if fact][: MAX_SETTINGS + 2]
-    return f"Task {shorten(row['task'] or 'not named')} ({', '.join(facts)}; hash {(row['task_hash'] or '')[:10]})."
+    """The task with what names it; all its settings stand in the report's provenance."""
+    facts = [f"seed {row['seed']}" if row["seed"] is not None else "", _examples(row["n_examples"]),
+             f"hash {(row['task_hash'] or '')[:10]}"]  # fmt: skip
+    return f"Task {shorten(row['task'] or 'not named')} ({', '.join(fact for fact in facts if fact)})."
 
 
 def _examples(count: int | None) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import jinja2
 
-from dashboards import theme
+from dashboards import across, theme
 from dashboards.agreement import as_gathered, steps_table
 from dashboards.charts import Figure, draw_figures
 from dashboards.conditions import conditions
@@ -25,18 +25,18 @@ from dashboards.provenance import facts, gaps, provenance
 from dashboards.published import published_table
 from dashboards.side_by_side import seed_figures
 from dashboards.sparkline import sparkline
-from dashboards.summary import summarise
-from dashboards.wording import change
+from dashboards.summary import Finding, summarise
+from dashboards.wording import change, count
 
 TEMPLATES = Path(__file__).parent / "templates"
 ARCHIVE = "measurements.parquet"
 MAX_FINDINGS = 40
+MAX_SHOWN = 8  # changes in the open table; the others are folded away below it
 MAX_GAPS = 100
 HOW_TO_READ = (
-    "A change is reported where a curve moves faster, over log training steps, than gradual learning would; its "
-    "midpoint is where it is half-way, with a 95 % interval. p is the probability of a change this clear in a curve "
-    "without one; q is p corrected for the number of curves looked at in this run. One change before another does not "
-    "make it a cause."
+    "A change is reported where a curve moves faster, over log training steps, than gradual learning would. Midpoint: "
+    "where it is half-way. q: the share of false alarms to expect among changes at least this clear, p (in events.csv) "
+    "corrected for all curves that were looked at. What comes first is not therefore a cause."
 )
 
 
@@ -77,8 +77,8 @@ def _words(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], t
         "facts": facts(frames),
         "summary": summary,
         "findings": shown,
-        "large": [(finding, sparkline(frames, finding.strongest)) for finding in shown if finding.large],
-        "small": [(finding, sparkline(frames, finding.strongest)) for finding in shown if not finding.large],
+        **_tables(frames, shown),
+        "across": across.is_many(frames),
         "hidden_findings": len(summary.findings) - len(shown),
         "comparison": _comparison(frames),
         "many_series": len(frames.series_names()) > 1,
@@ -106,6 +106,26 @@ def _comparison(frames: Frames) -> dict[str, Any] | None:
     )]  # fmt: skip
     tables = [table for table in told if table is not None and table.rows]
     return {"tables": tables, "cautions": []} if tables else None
+
+
+def _tables(frames: Frames, findings: list[Finding]) -> dict[str, Any]:
+    """The findings as rows of the open table and of those folded away, each with its curve."""
+    large = [finding for finding in findings if finding.large]
+    lasting = [finding for finding in large if finding.strongest["kind"] != "spike"]
+    largest = sorted(lasting, key=lambda finding: -(finding.strongest["share"] or 0))[:MAX_SHOWN]
+    first = [] if across.is_many(frames) else [finding for finding in large if finding in largest]
+    rest = [finding for finding in large if finding not in first]
+    small = [finding for finding in findings if not finding.large]
+    told = f"{count(len(rest), 'large change')}, series by series" if across.is_many(frames) else (
+        count(len(rest), "more change"))  # fmt: skip
+    titles = {
+        told: rest,
+        f"{count(len(small), 'small change')}, each less than a tenth of its metric's range": small,
+    }
+    drawn = {title: [(finding, sparkline(frames, finding.strongest)) for finding in some]
+             for title, some in {"": first, **titles}.items()}  # fmt: skip
+    folds = [{"title": title, "rows": rows} for title, rows in drawn.items() if title and rows]
+    return {"shown": drawn[""], "folded": folds}
 
 
 def html(document: Document, *, live: bool = False) -> str:
@@ -148,8 +168,13 @@ def _environment(*, escape: bool) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(number=theme.number, step=theme.step, probability=theme.probability, change=change)
+    environment.filters.update(capital=lambda text: text[:1].upper() + text[1:], bare_probability=_bare_probability)
     environment.filters.update(md=escape_markdown, fenced=lambda text: str(text).replace("```", "'''"))
     return environment
+
+
+def _bare_probability(value: float | None) -> str:
+    return theme.probability(value).removeprefix("=\u00a0")
 
 
 def escape_markdown(text: object) -> str:

@@ -19,7 +19,7 @@ PLACE = ("layer", "head", "index", "label")
 CURVE = ("series", "metric", *PLACE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frames:
     """The tables of a run. `measurements` holds one definition of each metric, and NULL where a checkpoint failed.
 

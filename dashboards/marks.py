@@ -9,10 +9,11 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from dashboards import theme
+from dashboards import models, theme
 from dashboards.frames import Frames, thin
 from dashboards.theme import Drawing
 
+MAX_SHADED = 3  # series of one panel whose changes are shaded; of more their midpoints are marked
 LINE = 13  # pixels between two lines of labels
 # The columns that a hover tells about, and their formats.
 FORMATS = {"series": "", "measure": "", "place": "", "step": ",.0f", "value": ".4~g", "stderr": ".2~g", "n": ",.0f"}
@@ -134,24 +135,53 @@ def line_names(frame: pl.DataFrame, names: list[str], scale: alt.Scale) -> list[
     return [text.encode(x=alt.value("width"), y=alt.Y("at:Q", scale=scale), text="place:N", color=colour)]
 
 
-def series_panel(frames: Frames, metrics: tuple[str, ...], *, width: int, height: int, **words: str | None) -> Drawing:
-    """One panel of metrics without axes, one line a series. `words` are its `title`, `y` title and `x` title."""
+def series_panel(frames: Frames, metrics: tuple[str, ...], shown: alt.Parameter, **words: Any) -> Drawing:
+    """One panel of metrics without axes, one line a series; `shown` is what the legend chooses.
+
+    `words` are its `width` and `height`, its `title`, `y` title and `x` title, and whether it is the `first` of the
+    figure, which then holds `shown` for all.
+    """
     frame = thin(frames.curves(*metrics), ("series", "place", "curve", "step", "value", "stderr", "n"))
-    names = frames.series_names()
-    legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolOpacity=1) if len(names) > 1 else None
-    colour = alt.Color("series:N", scale=alt.Scale(domain=names), legend=legend)
+    names = models.order(frames)
+    colour = models.colour(names)
     title = words.get("x", "training step")
     x = theme.step_x(frames.steps(), title=title, labels=title is not None)
-    y = alt.Y(
-        "value:Q",
-        title=words.get("y"),
-        scale=alt.Scale(zero=False),
-        axis=theme.value_axis(),
-    )
-    marked = alt.condition(theme.CHOSEN, alt.value(4), alt.value(2))
-    lines = alt.Chart(frame).mark_line(clip=True).encode(x=x, y=y, color=colour, detail="curve:N", strokeWidth=marked)
+    y = alt.Y("value:Q", title=words.get("y"), scale=alt.Scale(zero=False), axis=theme.value_axis())
+    marked = alt.condition(theme.CHOSEN, alt.value(4), alt.value(2 if len(names) <= models.COLOURS else 1.4))
+    lines = alt.Chart(frame).mark_line(clip=True).encode(
+        x=x, y=y, color=colour, detail="curve:N", strokeWidth=marked, opacity=models.strength(shown)
+    )  # fmt: skip
     named = words.get("title") or words.get("y") or metrics[0]
     points = hover_points(alt.Chart(frame).encode(x=x, y=y, color=colour), f"near_{metrics[0]}", tooltip(frame, named))
-    bands = event_bands(frames.events_of(*metrics), frames.steps(), colour if len(names) > 1 else None)
-    panel = alt.layer(*bands, lines, points, *failures(frames)).properties(width=width, height=height)
+    points = points.add_params(shown) if words.get("first") else points
+    events = frames.events_of(*metrics)
+    marks = midpoints(events, frames.steps(), colour) if len(names) > MAX_SHADED else event_bands(
+        events, frames.steps(), colour if len(names) > 1 else None)  # fmt: skip
+    layers = [*marks, lines, points, *failures(frames)]
+    panel = alt.layer(*layers).properties(width=words["width"], height=words["height"])
     return panel.properties(title=words["title"]) if words.get("title") else panel
+
+
+def marked(frames: Frames) -> str:
+    """How a panel of series shows their changes, for its caption."""
+    many = len(frames.series_names())
+    told = "Shaded: from onset to completion of the detected changes, darker the 95 % interval of their midpoints."
+    told = told if many <= MAX_SHADED else (
+        "Triangles on the axis: midpoints of the large changes, pointing the way the curve went.")  # fmt: skip
+    return told + " Click in the legend to show one series alone." * (many > 1)
+
+
+def midpoints(events: pl.DataFrame, steps: Sequence[float], colour: alt.Color) -> list[alt.Chart]:
+    """A triangle on the step axis where the middle of each large change is: bands of many series would be mud."""
+    rows = events.filter(pl.col("large") & pl.col("midpoint").is_not_null() & (pl.col("kind") != "spike"))
+    if rows.is_empty():
+        return []
+    shape = alt.Shape("direction:N", legend=None, scale=alt.Scale(
+        domain=["up", "down"], range=["triangle-up", "triangle-down"]))  # fmt: skip
+    hints = ["series:N", alt.Tooltip("midpoint:Q", title="midpoint at step", format=",.0f")]
+    base = alt.Chart(thin(rows, ("series", "direction", "midpoint")))
+    return [
+        base.mark_point(filled=True, size=40, clip=True, yOffset=-5, opacity=0.8).encode(
+            x=theme.step_place(steps, "midpoint"), y=alt.value("height"), color=colour, shape=shape, tooltip=hints
+        )
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import polars as pl
 
@@ -15,8 +16,8 @@ from dynamics.events import co_occurring
 MAX_EVENTS = 300  # of one series; the time that chance takes to draw grows with their square
 MAX_METRICS = 5
 CAUTION = (
-    "Chance: as many changes a curve, placed at checkpoints drawn at random, 400 times. Heads of one layer do not "
-    "change independently, so p is optimistic for them. Changing together does not say which caused which."
+    "Chance: as many changes a curve, at checkpoints drawn at random, 400 times; more in 1 of 20 draws. Heads of one "
+    "layer do not change independently, so p is optimistic for them. Changing together is no sign of a cause."
 )
 
 
@@ -24,11 +25,14 @@ CAUTION = (
 class Moment:
     """A stretch of steps at which many curves of a series change."""
 
-    series: str
+    about: str  # the series
     text: str
+    ends: tuple[float, float]  # the first and the last of the midpoints
+    curves: frozenset[str]  # the `curve` of each that takes part
 
 
-def moments(frames: Frames) -> list[Moment]:
+@lru_cache(maxsize=2)  # the summary tells them, the timeline draws them
+def moments(frames: Frames) -> tuple[Moment, ...]:
     """Every such moment of every series, most curves first."""
     known = frames.events.filter(
         pl.all_horizontal(pl.col(name).is_not_null() for name in ("midpoint", "lower", "upper", "p_value")),
@@ -44,13 +48,13 @@ def moments(frames: Frames) -> list[Moment]:
             members = near.filter(_name().is_in(row["members"]))
             places = members["midpoint"].sort().to_list() or [row["lower"], row["upper"]]
             said = (
-                f"{row['n_curves']} of the {count(row['of'], 'curve')} with a change have one whose midpoint lies "
-                f"between steps {interval(places[0], places[-1])}, where chance would bring together at most "
-                f"{row['expected']:.0f} in 19 of 20 draws (p\u00a0{probability(row['p_value'])}): "
-                f"{_members(frames, members)}.{_unordered(members, frames.steps(series))}{limited}"
+                f"{row['n_curves']} of the {count(row['of'], 'curve')} with a change have one between steps "
+                f"{interval(places[0], places[-1])}, where chance would rarely bring together more than "
+                f"{row['expected']:.0f} (p\u00a0{probability(row['p_value'])}): {_members(frames, members)}."
+                f"{_unordered(members, frames.steps(series))}{limited}"
             )
-            told.append(Moment(series, said))
-    return told
+            told.append(Moment(series, said, (places[0], places[-1]), frozenset(members["curve"].to_list())))
+    return tuple(told)
 
 
 def _name() -> pl.Expr:

@@ -51,6 +51,10 @@ class PhaseChange:
         """Whether every part that it requires was looked for."""
         return all(part.status != "not measured" for part in self.parts if part.required)
 
+    def any_found(self) -> bool:
+        """Whether any of its parts was found."""
+        return any(part.status == "found" for part in self.parts)
+
     def verdict(self) -> str:
         """The outcome in a few words."""
         if self.found:

@@ -12,16 +12,18 @@ from typing import Any
 
 import polars as pl
 
+from dashboards import across
 from dashboards.frames import Frames
 from dashboards.moments import Moment, moments
 from dashboards.named import PhaseChange, lead_of, phase_changes
-from dashboards.order import order
+from dashboards.order import comes_before, order
 from dashboards.theme import P95, interval, number, step
-from dashboards.wording import count, detail, doubt, join, lower, sureness, verb
+from dashboards.wording import aside, count, detail, doubt, join, lower, remark, sureness, verb
 
 MAX_PLACES = 6
 MAX_NAMED = 4  # changes in a headline
 ONE_JUMP = 0.8  # of a curve's range within one gap between checkpoints
+FEWEST = 8  # checkpoints of a curve below which the detector does not look
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Finding:
     claim: str  # "Prefix matching rose in 3 of 8 heads: L1H0, L1H2 and L1H3"
     short: str  # "prefix matching rose in 3 of 8 heads"
     detail: str  # when, from what to what, how sure
+    aside: str  # what a table with columns for these has still to say
     doubt: str  # why it may be less than it seems, or ""
     large: bool
     strongest: dict[str, Any]  # the event row that the detail is about
@@ -40,9 +43,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Remark:
-    """Something to say about one series as a whole."""
+    """Something to say about one series as a whole or, where there are many, about one change in all of them."""
 
-    series: str
+    about: str
     text: str
 
 
@@ -54,7 +57,7 @@ class Summary:
     headlines: list[Remark]
     findings: list[Finding]
     phases: list[PhaseChange]
-    together: list[Moment]
+    together: tuple[Moment, ...]
     orders: list[Remark]
     absent: list[Remark]
     unexamined: str  # metrics in which changes were not looked for
@@ -62,26 +65,33 @@ class Summary:
 
 def summarise(frames: Frames) -> Summary:
     """The events of a run in words."""
-    findings = [_finding(frames, group) for group in _groups(frames.events)]
-    phases = phase_changes(frames)
-    return Summary(
-        _lead(frames, phases, findings), _headlines(frames, findings), findings, phases, moments(frames),
-        _orders(frames, findings), _absent(frames), _unexamined(frames),
-    )  # fmt: skip
+    findings = [_finding(frames, group) for group in _groups(frames)]
+    phases, together, unexamined = phase_changes(frames), moments(frames), _unexamined(frames)
+    if not across.is_many(frames):
+        lead, lines = _lead(frames, phases, findings), _headlines(frames, findings)
+        return Summary(
+            lead, lines, findings, phases, together, _orders(frames, findings), _absent(frames), unexamined
+        )  # fmt: skip
+    changes = across.shared_changes(frames)
+    lines, orders, absent = (
+        [Remark(*line) for line in told]
+        for told in (across.lines(changes), across.orders(frames, changes), across.quiet(frames))
+    )
+    named = _phases_lead(phases, many=True)
+    lead = " ".join(named) or across.lead(changes) or _lead(frames, phases, findings)
+    # Part by part the named phase changes of many series fill pages: the lead has their outcome.
+    return Summary(lead, lines, findings, [], together[: across.MANY], orders, absent, unexamined)
 
 
 def _lead(frames: Frames, phases: list[PhaseChange], findings: list[Finding]) -> str:
     """The named phase changes of all series or, where none can be judged, the largest change of all."""
-    rules = list(dict.fromkeys(change.rule for change in phases))
     many = len(frames.series_names()) > 1
-    told = [
-        sentence for rule in rules
-        for sentence in lead_of([change for change in phases if change.rule == rule], many_series=many)
-    ]  # fmt: skip
-    if told:
+    if told := _phases_lead(phases, many=many):
         return " ".join(told)
     if not findings:
         looked = frames.examined()
+        if _is_short(looked):
+            return f"The history is too short to tell whether anything emerged.{_looked(looked)}"
         nothing = f"Nothing emerged that could be told from noise or gradual learning.{_looked(looked)}"
         return nothing if looked.height else ""
     best = max(findings, key=lambda finding: finding.strongest["share"] or 0)
@@ -95,16 +105,35 @@ def _lead(frames: Frames, phases: list[PhaseChange], findings: list[Finding]) ->
     )
 
 
-def _groups(events: pl.DataFrame) -> list[pl.DataFrame]:
+def _phases_lead(phases: list[PhaseChange], *, many: bool) -> list[str]:
+    rules = list(dict.fromkeys(change.rule for change in phases))
+    return [
+        sentence for rule in rules
+        for sentence in lead_of([change for change in phases if change.rule == rule], many_series=many)
+    ]  # fmt: skip
+
+
+def _is_short(rows: pl.DataFrame) -> bool:
+    """Whether there are too few checkpoints for any change to be detected: silence then says nothing."""
+    return rows.height > 0 and rows["step"].n_unique() < FEWEST
+
+
+def _groups(frames: Frames) -> list[pl.DataFrame]:
     """Events that one sentence can tell, earliest first; curves whose intervals do not overlap are told apart."""
-    kept = events.filter(pl.col("midpoint").is_not_null())
+    kept = frames.events.filter(pl.col("midpoint").is_not_null())
     groups: list[pl.DataFrame] = []
     for part in kept.partition_by("series", "metric", "kind", "direction", "large", maintain_order=True):
         ordered = part.sort("lower", "midpoint")
         reach = ordered["upper"].fill_null(strategy="forward").cum_max().shift(1)
         apart = (ordered["lower"] > reach).fill_null(value=False).cum_sum().alias("_part")
         groups += ordered.with_columns(apart).partition_by("_part", maintain_order=True)
-    return sorted(groups, key=lambda group: (str(group["series"][0]), float(group["midpoint"].min() or 0)))  # pyright: ignore[reportArgumentType]
+    places = {name: number for number, name in enumerate(frames.series_names())}
+
+    def when(group: pl.DataFrame) -> tuple[int, float]:
+        series, first = group["series"][0], group["midpoint"].min()
+        return places.get(series, len(places)), float(first or 0)  # pyright: ignore[reportArgumentType]
+
+    return sorted(groups, key=when)
 
 
 def _finding(frames: Frames, group: pl.DataFrame) -> Finding:
@@ -117,9 +146,14 @@ def _finding(frames: Frames, group: pl.DataFrame) -> Finding:
     claim = f"{did}{_where(frames, event, places)}"
     said = detail(event)
     said = f"Largest in {event['place']}: {said}." if len(places) > 1 else f"{said[:1].upper()}{said[1:]}."
-    if group.height > 1:
-        said += f" All {group.height} midpoints lie between steps {interval(*_ends(group))}."
-    return Finding(event["series"], event["metric"], claim, short, said, doubt(by_size), bool(event["large"]), event)
+    less = aside(event)
+    less = f"Largest in {event['place']}{f': {less}' * bool(less)}" if len(places) > 1 else less[:1].upper() + less[1:]
+    spread = f"All {group.height} midpoints lie between steps {interval(*_ends(group))}." if group.height > 1 else ""
+    less = " ".join([*[f"{less}."] * bool(less), spread, *[f"{text}." for text in remark(event)]]).strip()
+    said = " ".join([said, *[spread] * bool(spread), *[f"{text}." for text in remark(event)]])
+    return Finding(
+        event["series"], event["metric"], claim, short, said, less, doubt(by_size), bool(event["large"]), event
+    )
 
 
 def _ends(group: pl.DataFrame) -> tuple[float, float]:
@@ -149,13 +183,16 @@ def _headlines(frames: Frames, findings: list[Finding]) -> list[Remark]:
             changed = frames.events.filter(pl.col("series") == series)["curve"].n_unique()
             lines.append(Remark(series, f"{_largest(frames, found)}{_looked(rows, changed)}"))
         else:
-            lines.append(Remark(series, f"nothing emerged.{_looked(rows)}"))
+            short = "too few checkpoints to tell." if _is_short(rows) else "nothing emerged."
+            lines.append(Remark(series, f"{short}{_looked(rows)}"))
     return lines
 
 
 def _looked(rows: pl.DataFrame, changed: int = 0) -> str:
     """How many of the curves that were examined have a change. Metrics along an index are maps and do not count."""
     looked = f"{count(rows['curve'].n_unique(), 'curve')} over {count(rows['step'].n_unique(), 'checkpoint')}"
+    if _is_short(rows) and not changed:
+        return f" {looked[0].upper()}{looked[1:]}; changes are looked for from {FEWEST} checkpoints on."
     return f" {changed or 'No change was detected in'}{' of' * bool(changed)} {looked}{' changed' * bool(changed)}."
 
 
@@ -182,7 +219,7 @@ def _orders(frames: Frames, findings: list[Finding]) -> list[Remark]:
         own = [finding for finding in findings if finding.series == series and finding.strongest["kind"] != "spike"]
         found = [finding.strongest for finding in own if finding.large] or [finding.strongest for finding in own]
         tiers = order([event for event in found if None not in (event["lower"], event["upper"])], frames.steps(series))
-        named = [_tier(frames, tier) for tier in tiers]
+        named = [_tier(frames, tier, frames.steps(series)) for tier in tiers]
         if len(named) > 1:
             lines.append(Remark(series, f"first {'; then '.join(named)}."))
         elif tiers and len(tiers[0]) > 1:
@@ -190,10 +227,12 @@ def _orders(frames: Frames, findings: list[Finding]) -> list[Remark]:
     return lines
 
 
-def _tier(frames: Frames, tier: list[dict[str, Any]]) -> str:
+def _tier(frames: Frames, tier: list[dict[str, Any]], steps: list[int]) -> str:
     ends = interval(min(event["lower"] for event in tier), max(event["upper"] for event in tier))
     named = join([_label(frames, event) for event in tier[:MAX_PLACES]] + ["others"] * (len(tier) > MAX_PLACES))
-    unordered = ", which the data do not order among themselves" if len(tier) > 1 else ""
+    chained = any(comes_before(one, two, steps) for one, two in itertools.permutations(tier, 2))
+    unordered = ", each overlapping the next" if chained else ", in an order that the checkpoints do not tell"
+    unordered = unordered if len(tier) > 1 else ""
     return f"{named} (steps {ends}){unordered}"
 
 

@@ -97,8 +97,7 @@ def overview(frames: Frames, width: int) -> RenderableType:
         shown.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
     parts: list[RenderableType] = [Text(" · ".join(facts(frames)), style="dim")]
     parts += [Text(summary.lead, style="bold")] * bool(summary.lead)
-    quiet = [f"{line.series}: {line.text}" for line in summary.headlines if line.series not in table["series"]]
-    parts += [Text(line) for line in quiet]
+    parts += [Text(f"{line.about}: {line.text}") for line in summary.headlines if line.about not in table["series"]]
     parts += [Text(""), shown] if table.height else []
     if table.height > MAX_ROWS:
         parts.append(Text(f"{table.height - MAX_ROWS} more; 'dynamics report' shows all", style="dim"))

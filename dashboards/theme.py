@@ -40,12 +40,14 @@ _LIGHT = {
     "category": ["#0072b2", "#d55e00", "#009e73", "#b5548b", "#c98600", "#3aa0dc", "#6b4fa0"],
     "diverging": ["#7f3b08", "#e08214", "#fdd9a8", "#f7f7f7", "#c4bfe0", "#8073ac", "#2d004b"],
     "ramp": ["#f1f4f9", "#b9d3ea", "#6fa8d6", "#2b74b8", "#0b3c74"],
+    "order": ["#a6c64c", "#4fae63", "#1f8f86", "#2c6a97", "#40408f", "#3b0f54"],
 }  # fmt: skip
 _DARK = {
     "ink": "#e6edf3", "soft": "#9aa5b1", "grid": "#2b323b", "quiet": "#59636f", "band": "#6cb6ff",
     "category": ["#5aaef0", "#ff8f4c", "#35c79a", "#e68ac0", "#f0b429", "#9bd3ff", "#b39ae6"],
     "diverging": ["#fdb863", "#c8761c", "#6b4110", "#23282f", "#3f3872", "#8073ac", "#cbc3ec"],
     "ramp": ["#1c2430", "#1d4670", "#2f78b7", "#6fb1e6", "#d8ecff"],
+    "order": ["#5b6fc4", "#3f8fc0", "#2fb3a4", "#66cf73", "#b9dc4c", "#fbe96a"],
 }  # fmt: skip
 
 
@@ -69,7 +71,7 @@ def config(*, dark: bool = False) -> dict[str, Any]:
         "title": {"color": colour["ink"], "subtitleColor": colour["soft"], "fontSize": 12, "fontWeight": 600,
                   "anchor": "start", "limit": 420},
         "range": {"category": colour["category"], "diverging": colour["diverging"], "heatmap": colour["ramp"],
-                  "ramp": colour["ramp"]},
+                  "ramp": colour["ramp"], "ordinal": {"scheme": colour["order"]}},
         "style": {
             "quiet": {"color": colour["quiet"]},
             "band": {"color": colour["band"]},

@@ -15,6 +15,7 @@ from dashboards.theme import Drawing
 
 MAX_LINES = 96  # of one panel; beyond it the curves without an event are drawn as a band of quantiles
 MAX_NAMED = 7  # as many as there are colours
+MAX_MOVING = 5  # coloured where no changes were looked for
 COLUMNS = 2
 SMALL = "a tenth of the metric's range"
 
@@ -43,10 +44,12 @@ def trajectories(frames: Frames, metric: str, style: Style) -> alt.TopLevelMixin
 
 def _caption(frames: Frames, metric: str, style: Style) -> str:
     noun, named = style.noun, style.named
-    sentences = [f"One line a {noun}."]
+    sentences = [f"One line {'an' if noun[0] in 'aeiou' else 'a'} {noun}."]
     events = frames.events_of(metric).filter(pl.col("place") != "")
     if named is None and not frames.is_examined(metric):
-        sentences.append("Changes were not looked for in it: all are grey.")
+        sentences.append(
+            f"The {MAX_MOVING} that move most are coloured and named. Changes were not looked for: its rows are a map."
+        )
     elif named is None and events.is_empty():
         sentences.append(f"No {noun} has a detected change: all are grey.")
     elif named is None and not events["large"].any():
@@ -95,6 +98,7 @@ def _panel(frames: Frames, metric: str, series: str, style: Style, width: int) -
     rows = rows.filter(pl.col("value").is_null() | (pl.col("value") > 0)) if style.log else rows
     changed = _changed(frames, metric, series)
     coloured = list(changed if style.named is None else style.named)[:MAX_NAMED]
+    coloured = coloured if style.named is not None or frames.is_examined(metric) else widest(rows)[:MAX_MOVING]
     shown, rest = _limit(rows, coloured)
     frame = thin(shown, ("series", "place", "curve", "step", "value", "stderr", "n"))
     domain = _domain(frames, metric, log=style.log)
@@ -104,7 +108,7 @@ def _panel(frames: Frames, metric: str, series: str, style: Style, width: int) -
         "value:Q",
         title=None,
         scale=scale,
-        axis=alt.Axis(labelExpr=theme.NUMBER_LABEL),
+        axis=theme.value_axis(domain if style.log else None),
     )
     layers: list[alt.Chart] = event_bands(frames.events_of(metric).filter(pl.col("series") == series), frames.steps())
     if rest is not None:
@@ -156,10 +160,15 @@ def _limit(rows: pl.DataFrame, first: list[str]) -> tuple[pl.DataFrame, pl.DataF
     """The curves to draw one by one; all the others, when there are too many, for a band."""
     if rows["place"].n_unique() <= MAX_LINES:
         return rows, None
-    spans = rows.group_by("place").agg((pl.col("value").max() - pl.col("value").min()).alias("span"))
-    widest = spans.sort("span", "place", descending=[True, False], nulls_last=True)["place"].to_list()
-    keep = pl.col("place").is_in([*first, *(place for place in widest if place not in first)][:MAX_LINES])
+    moving = [place for place in widest(rows) if place not in first]
+    keep = pl.col("place").is_in([*first, *moving][:MAX_LINES])
     return rows.filter(keep), rows.filter(~keep)
+
+
+def widest(rows: pl.DataFrame) -> list[str]:
+    """The places of these curves, those whose values reach furthest first."""
+    spans = rows.group_by("place").agg((pl.col("value").max() - pl.col("value").min()).alias("span"))
+    return spans.sort("span", "place", descending=[True, False], nulls_last=True)["place"].to_list()
 
 
 def _rest_band(rest: pl.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:

@@ -16,6 +16,7 @@ VERBS = {
     ("spike", "up"): "spiked upwards", ("spike", "down"): "spiked downwards",
 }  # fmt: skip
 _PEOPLE = ("Bayes", "Fisher", "Fourier", "Frobenius", "Gini", "Hessian", "Jaccard", "Pearson", "Shannon", "Spearman")
+PLAIN = ("on log10 of the value", "steps are ")  # notes that say how an event was found, and no doubt about it
 Event = dict[str, Any]
 
 
@@ -52,6 +53,19 @@ def detail(event: Event) -> str:
     return f"{said.get(event['kind'], level)}; {sureness(event)}"
 
 
+def aside(event: Event) -> str:
+    """What a row with columns for midpoint, interval and size has still to say."""
+    if event["kind"] in ("spike", "kink") or event["onset"] is None or event["completion"] is None:
+        return ""
+    return f"onset {step(event['onset'])}, completion {step(event['completion'])}"
+
+
+def remark(event: Event) -> list[str]:
+    """The parts of an event's note that explain and do not cast doubt."""
+    parts = shorten(event["note"] or "", 300).split("; ")
+    return [part[:1].upper() + part[1:] for part in parts if part.startswith(PLAIN)]
+
+
 def sureness(event: Event) -> str:
     """The q- and p-value."""
     if event["q_value"] is not None:
@@ -63,7 +77,7 @@ def doubt(group: pl.DataFrame) -> str:
     """Why events, the largest first, may be less than they seem: the note, or what the flags say, or nothing."""
     notes = [shorten(note, 300) for note in group["note"].head(1).drop_nulls().to_list() if note]
     if notes:
-        return notes[0]
+        return "; ".join(part for part in notes[0].split("; ") if not part.startswith(PLAIN))
     doubts = []
     if "tentative" in group.columns and group["tentative"].fill_null(value=False).all():
         doubts.append("tentative: too little was measured after it to see it settle")

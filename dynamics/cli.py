@@ -283,7 +283,7 @@ def _finish(run: Run) -> None:
     if summary.lead:
         typer.echo(summary.lead)
     for remark in summary.headlines:
-        typer.echo(f"{remark.series}: {remark.text}")
+        typer.echo(f"{remark.about}: {remark.text}")
     typer.echo(f"report: {path}")
     sys.exit(_say_failures(run))
 

@@ -73,8 +73,11 @@ def test_the_summary_says_what_when_where_and_how_sure(induction: Path) -> None:
     assert "two-layer: previous token attention rose in L0H1 around step 250, prefix matching rose in 3 of 8" in text
     assert "6 of 26 curves over 26 checkpoints changed." in text
     assert "Prefix matching rose in 3 of 8 heads: L1H0, L1H2 and L1H3" in text
-    assert "half-way at step 380 (95 % interval 334–433)" in text
-    assert "q = 3×10⁻⁶ (p < 10⁻⁶)" in text
+    assert "380334–433 0.03 → 0.65 3×10⁻⁶" in text  # midpoint, interval, change and q
+    assert "onset 266, completion 570" in text
+    markdown = (induction / "report.md").read_text(encoding="utf-8").replace("\u00a0", " ")
+    assert "half-way at step 380 (95 % interval 334–433)" in markdown
+    assert "q = 3×10⁻⁶ (p &lt; 10⁻⁶)" in markdown
     assert "one-layer: nothing emerged. No change was detected in 14 curves over 27 checkpoints." in text
     assert "first the rise of previous token attention (L0H1) (steps 220–285); then" in text
     assert "tentative" in text
@@ -84,7 +87,7 @@ def test_the_summary_says_what_when_where_and_how_sure(induction: Path) -> None:
 
 def test_captions_state_task_n_and_seed(induction: Path) -> None:
     text = " ".join(Page(induction / "report.html").text.split())
-    assert "Task repeated_tokens (seed 0, 256 examples, block 25" in text
+    assert "Task repeated_tokens (seed 0, 256 examples, hash aa11)" in text
     assert "n = 256 per number. Training seed 0." in text
 
 

@@ -76,7 +76,7 @@ def test_what_emerged_together_is_told_without_an_order(tmp_path: Path) -> None:
     ]  # fmt: skip
     together = summarise(rewritten(folder, events)).together
     assert len(together) == 1
-    assert plain(together[0].text).startswith("8 of the 8 curves with a change have one whose midpoint lies between")
+    assert plain(together[0].text).startswith("8 of the 8 curves with a change have one between steps 400–403")
     assert "prefix matching in 8 places" in together[0].text
     assert "The checkpoints do not tell which of them came first." in together[0].text
 

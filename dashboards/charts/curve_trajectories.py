@@ -21,4 +21,11 @@ def curve_trajectories(frames: Frames, metric: str) -> Drawing:
     spans = frames.curves(metric).group_by("curve").agg(pl.col("value").n_unique().alias("values"))
     if spans.filter(pl.col("values") > 2).is_empty():
         return None
-    return trajectories(frames, metric, Style("layer" if frames.about(metric).get("axes") == "layer" else "curve"))
+    return trajectories(frames, metric, Style(_noun(metric, frames.about(metric).get("axes"))))
+
+
+def _noun(metric: str, axes: str | None) -> str:
+    """What one curve of it is called."""
+    if axes == "index":
+        return next((noun for noun in ("frequency", "position", "feature") if noun in metric), "index")
+    return axes if axes in ("layer", "label") else "curve"

@@ -1,4 +1,4 @@
-"""Every detected change on one step axis: what came when, and which of them the data cannot order."""
+"""Every detected change on one step axis: what came when, and which of them came together."""
 
 from __future__ import annotations
 
@@ -8,37 +8,41 @@ import altair as alt
 import polars as pl
 
 from dashboards import theme
+from dashboards.across import is_many
 from dashboards.charts import chart
 from dashboards.frames import Frames, thin
-from dashboards.order import order
+from dashboards.moments import moments
 from dashboards.theme import Drawing
 
 MAX_ROWS = 40
 MAX_SMALL = 16  # rows beyond which only large changes are added
 ROW = 20  # pixels
+LETTERS = 40  # of a row's name
 
 
 @chart("What changed when", order=1)
 def event_timeline(frames: Frames) -> Drawing:
     """One row an event: thin bar from onset to completion, thick bar the interval of its midpoint, earliest on top."""
-    rows = _rows(frames)
+    many = is_many(frames)
+    rows = _rows(frames, "metric" if many else "series")
     if rows.is_empty():
         return None
-    names = [name for name in frames.series_names() if (rows["series"] == name).any()]
     families = rows["about"].unique().sort().to_list()
-    panels = [_panel(frames, rows.filter(pl.col("series") == name), name, families) for name in names]
+    keys = rows["panel"].unique(maintain_order=True).to_list()
+    panels = [_panel(frames, rows.filter(pl.col("panel") == key), number, families) for number, key in enumerate(keys)]
     total = frames.events.height
     limit = (
         f" The {rows.height} largest of {total:,} events are shown; all are in events.csv."
         if rows.height < total
         else ""
     )
+    joined = "" if many else (
+        "A pale box joins changes that come together more often than chance would bring them. ")  # fmt: skip
     description = (
-        "One row an event, the earliest on top. Triangle: its midpoint, pointing the way the curve went; thick bar: "
-        "the 95 % interval of the midpoint; thin bar: onset to completion. Changes of less than a tenth of their "
-        "metric's range stand below, faint. Events in one pale box cannot be ordered: no checkpoint lies between their "
-        "intervals. Ticks at the bottom are the measured checkpoints. Drag sideways to narrow every figure to these "
-        f"steps, click an event to mark its curve.{limit}"
+        f"One row a change, the earliest on top{', one panel a metric' * many}. Triangle: where the change is half "
+        "done, pointing the way the curve went; thick bar: its 95 % interval; thin bar: from onset to completion. "
+        f"Faint, below: changes of less than a tenth of their metric's range. {joined}Ticks at the bottom: the "
+        f"measured checkpoints. Drag sideways to narrow every figure, click a change to mark its curve.{limit}"
     )
     drawing = panels[0] if len(panels) == 1 else alt.vconcat(*panels, spacing=16).resolve_scale(color="shared")
     return drawing.add_params(*theme.parameters(frames.steps())).properties(
@@ -46,43 +50,45 @@ def event_timeline(frames: Frames) -> Drawing:
     )
 
 
-def _rows(frames: Frames) -> pl.DataFrame:
-    """The events to show, large ones first, each part from the earliest; `box` numbers those not to be ordered."""
+def _rows(frames: Frames, panel: str) -> pl.DataFrame:
+    """The events to show, in the order of `panel`s; in each the large ones first and each part from the earliest."""
     known = frames.events.filter(pl.col("lower").is_not_null() & pl.col("upper").is_not_null())
-    largest = known.sort("share", "curve", descending=[True, False], nulls_last=True).head(MAX_ROWS)
+    most = MAX_ROWS if panel == "series" else 2 * MAX_ROWS
+    largest = known.sort("share", "curve", descending=[True, False], nulls_last=True).head(most)
     few = max(MAX_SMALL - largest.filter(pl.col("large")).height, 0)
     largest = pl.concat([largest.filter(pl.col("large")), largest.filter(~pl.col("large")).head(few)])
     rows: list[dict[str, Any]] = []
-    for series in frames.series_names():
-        own = largest.filter(pl.col("series") == series)
-        for part in (own.filter(pl.col("large")), own.filter(~pl.col("large"))):
-            tiers = order(part.to_dicts(), frames.steps(series))
-            for tier in tiers:
-                box = len(rows) if part["large"].all() and len(tier) > 1 else None
-                rows += [{**event, "box": box, "name": _name(frames, event), "about": frames.title(event["metric"])}
-                         for event in tier]  # fmt: skip
+    for key in frames.series_names() if panel == "series" else frames.names():
+        own = largest.filter(pl.col(panel) == key).sort(~pl.col("large"), "midpoint", nulls_last=True)
+        title = key if panel == "series" else frames.title(key)
+        rows += [{**event, "panel": title, "name": _name(frames, event, panel), "about": frames.title(event["metric"])}
+                 for event in own.to_dicts()]  # fmt: skip
     return pl.DataFrame(rows, infer_schema_length=None).with_row_index("row") if rows else pl.DataFrame()
 
 
-def _name(frames: Frames, event: dict[str, Any]) -> str:
-    return theme.shorten(f"{frames.title(event['metric'])} {event['place']}".strip(), 44)
+def _name(frames: Frames, event: dict[str, Any], panel: str) -> str:
+    """A row's name; the end of it tells the place, so a long title loses its own end first."""
+    title, place = (frames.title(event["metric"]) if panel == "series" else event["series"]), event["place"]
+    if len(title) + len(place) > LETTERS:
+        title = title[: max(LETTERS - len(place) - 1, 12)].rstrip() + "…"
+    return theme.shorten(f"{title} {place}".strip(), LETTERS + 2)
 
 
-def _panel(frames: Frames, rows: pl.DataFrame, series: str, families: list[str]) -> Drawing:
+def _panel(frames: Frames, rows: pl.DataFrame, number: int, families: list[str]) -> Drawing:
     steps = frames.steps()
     names = rows["name"].to_list()
     labels = {str(row): name for row, name in zip(rows["row"].to_list(), names, strict=True)}
-    columns = ("row", "about", "curve", "place", "kind", "direction", "onset", "midpoint", "completion", "lower",
-               "upper", "before", "after", "large", "p_value", "q_value")  # fmt: skip
+    columns = ("row", "series", "about", "curve", "place", "kind", "direction", "onset", "midpoint", "completion",
+               "lower", "upper", "before", "after", "large", "p_value", "q_value")  # fmt: skip
     frame = thin(rows.with_columns(pl.col("row").cast(pl.String)), columns)
-    axis = alt.Axis(labelExpr=_labels(labels), labelLimit=260, domain=False, ticks=False, grid=False)
+    axis = alt.Axis(labelExpr=_labels(labels), labelLimit=270, domain=False, ticks=False, grid=False, minExtent=110)
     y = alt.Y("row:N", title=None, scale=alt.Scale(domain=list(labels)), axis=axis)
     colour = alt.Color("about:N", scale=alt.Scale(domain=families), legend=None)
     base = alt.Chart(frame).encode(y=y, color=colour)
-    pick = alt.selection_point(name=f"pick_{frames.series_names().index(series)}", fields=["curve"], on="click")
-    brush = alt.selection_interval(name=f"window_{frames.series_names().index(series)}", encodings=["x"])
+    pick = alt.selection_point(name=f"pick_{number}", fields=["curve"], on="click")
+    brush = alt.selection_interval(name=f"window_{number}", encodings=["x"])
     layers = [
-        *_boxes(rows, steps, y),
+        *_joins(frames, rows, y),
         base.mark_rule(strokeWidth=1.5, clip=True).encode(
             opacity=_strength(1), x=theme.step_place(steps, "onset"), x2="completion:Q"),
         base.mark_bar(height=9, clip=True).encode(
@@ -95,10 +101,10 @@ def _panel(frames: Frames, rows: pl.DataFrame, series: str, families: list[str])
                 scale=alt.Scale(domain=["up", "down"], range=["triangle-up", "triangle-down"])),
         ),
         # Both on one layer: Altair gives a selection of any layer to all, and two would be one too many.
-        _checkpoints(frames, series).add_params(brush, pick),
+        _checkpoints(frames, rows["series"].unique().to_list()).add_params(brush, pick),
     ]  # fmt: skip
     panel = alt.layer(*layers).properties(width=theme.WIDTH - 100, height=ROW * len(names) + 10)
-    return panel.properties(title=series)
+    return panel.properties(title=rows["panel"][0])
 
 
 def _labels(labels: dict[str, str]) -> str:
@@ -112,29 +118,35 @@ def _strength(usual: float) -> Any:
     return chosen.when("!datum.large").then(alt.value(0.4 * usual)).otherwise(alt.value(usual))
 
 
-def _boxes(rows: pl.DataFrame, steps: list[int], y: alt.Y) -> list[alt.Chart]:
-    boxes = rows.filter(pl.col("box").is_not_null()).group_by("box", maintain_order=True).agg(
-        pl.col("row").min().cast(pl.String).alias("row"), pl.col("row").max().cast(pl.String).alias("last_row"),
-        pl.col("lower").min(), pl.col("upper").max(),
-    )  # fmt: skip
-    if boxes.is_empty():
+def _joins(frames: Frames, rows: pl.DataFrame, y: alt.Y) -> list[alt.Chart]:
+    """A pale box behind the changes of each moment at which more come together than chance would bring there."""
+    boxes = []
+    for moment in moments(frames):
+        near = pl.col("midpoint").is_between(*moment.ends) & pl.col("curve").is_in(moment.curves)
+        own = rows.filter((pl.col("panel") == moment.about) & near)
+        if own.height > 1:
+            first, last = (str(row) for row in (own["row"].min(), own["row"].max()))
+            left, right = own["lower"].min(), own["upper"].max()
+            boxes.append({"row": first, "last_row": last, "lower": left, "upper": right})
+    if not boxes:
         return []
-    first = y.bandPosition(0)
+    base = alt.Chart(thin(pl.DataFrame(boxes), ("row", "last_row", "lower", "upper")))
     return [
-        alt.Chart(thin(boxes, ("row", "last_row", "lower", "upper")))
-        .mark_rect(style="band", opacity=0.10, clip=True, cornerRadius=3)
-        .encode(x=theme.step_place(steps, "lower"), x2="upper:Q", y=first, y2=alt.Y2("last_row:N", bandPosition=1))
+        base.mark_rect(style="band", opacity=0.10, clip=True, cornerRadius=3).encode(
+            x=theme.step_place(frames.steps(), "lower"), x2="upper:Q",
+            y=y.bandPosition(0), y2=alt.Y2("last_row:N", bandPosition=1))
     ]  # fmt: skip
 
 
-def _checkpoints(frames: Frames, series: str) -> alt.Chart:
-    measured = frames.checkpoints.filter((pl.col("series") == series) & (pl.col("status") == "measured"))
-    ticks = alt.Chart(measured.select("step")).mark_tick(style="quiet", thickness=1, height=6, clip=True, yOffset=-3)
+def _checkpoints(frames: Frames, series: list[str]) -> alt.Chart:
+    measured = frames.measurements.filter(pl.col("series").is_in(series) & pl.col("value").is_not_null())
+    at = alt.Chart(measured.select(pl.col("step").unique().sort()))
+    ticks = at.mark_tick(style="quiet", thickness=1, height=6, clip=True, yOffset=-3)
     return ticks.encode(x=theme.step_place(frames.steps()), y=alt.value("height"))
 
 
 def _tooltip() -> list[alt.Tooltip]:
     steps = [alt.Tooltip(f"{name}:Q", format=",.0f") for name in ("onset", "midpoint", "completion", "lower", "upper")]
     sizes = [alt.Tooltip(f"{name}:Q", format=".3~g") for name in ("before", "after", "p_value", "q_value")]
-    return [alt.Tooltip("about:N", title="metric"), alt.Tooltip("place:N", title="where"), alt.Tooltip("kind:N"),
-            alt.Tooltip("direction:N"), *steps, *sizes]  # fmt: skip
+    names = [alt.Tooltip("series:N"), alt.Tooltip("about:N", title="metric"), alt.Tooltip("place:N", title="where")]
+    return [*names, alt.Tooltip("kind:N"), alt.Tooltip("direction:N"), *steps, *sizes]

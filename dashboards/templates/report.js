@@ -51,13 +51,17 @@
   };
 
   // Widths are designed for a desk; a narrow window gets narrower plots, and side-by-side ones below each other.
-  const fit = (spec, factor, stacked) => {
+  const fit = (spec, factor, stacked, room) => {
     const columns = spec.usermeta.columns || 1;
     if (stacked) spec.columns = 1;
     walk(spec, (node) => {
       if (typeof node.width === "number" && (node.mark || node.layer)) {
         node.width = Math.max(120, Math.round(node.width * factor * (stacked ? columns : 1)));
       }
+      // What does not shrink with the plot: names at the left, and legends of many columns.
+      if (node.axis && node.axis.labelLimit) node.axis.labelLimit = Math.min(node.axis.labelLimit, 0.42 * room);
+      if (node.axis && node.axis.minExtent) node.axis.minExtent = Math.min(node.axis.minExtent, 0.3 * room);
+      if (node.legend && node.legend.columns) node.legend.columns = Math.max(1, Math.min(node.legend.columns, Math.floor(room / 160)));
     });
   };
 
@@ -74,7 +78,7 @@
     const spec = structuredClone(rest);
     spec.datasets = Object.fromEntries(Object.entries(datasets).map(([name, packed]) => [name, unpacked(packed)]));
     onAxis(spec, state.axis);
-    fit(spec, factor, stacked);
+    fit(spec, factor, stacked, place.clientWidth);
     const config = { ...(state.shade === "dark" ? dark : light), background: "transparent" };
     const actions = { export: true, source: true, compiled: false, editor: false };
     return vegaEmbed(place, spec, { config, actions, renderer: "canvas" });
@@ -90,7 +94,7 @@
     // Labels and legends take room that is known only once they are drawn: correct once.
     if (drawn > room || (factor < 1.1 && drawn < room - 40)) {
       const corrected = Math.min(1.1, factor + (room - drawn - 4) / designed);
-      if (Math.abs(corrected - factor) > 0.01 && corrected > 0.15) { result.finalize(); result = await embed(place, index, corrected, stacked); }
+      if (Math.abs(corrected - factor) > 0.01 && corrected > 0.1) { result.finalize(); result = await embed(place, index, corrected, stacked); }
     }
     if (generation !== state.generation) { result.finalize(); return; }
     views[index] = result;

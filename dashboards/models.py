@@ -1,0 +1,58 @@
+"""The series of a run as models side by side: their order, their colours, the legend that shows and hides them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import altair as alt
+
+from dashboards.frames import Frames
+
+COLOURS = 7  # that readers tell apart; more series are coloured along a ramp, small models first
+COLUMNS = 5  # of a legend
+_UNITS = {"k": 1e3, "m": 1e6, "b": 1e9}
+
+
+def by_size(frames: Frames) -> list[str]:
+    """The series, small models first; their own order where sizes are neither stored nor in their names."""
+    stored = {row["series"]: row["n_params"] for row in frames.series.iter_rows(named=True)}
+    names = frames.series_names()
+    return sorted(names, key=lambda name: (stored.get(name) or size_in(name), names.index(name) if not size_in(name)
+                                           else 0, name))  # fmt: skip
+
+
+def size_in(name: str) -> float:
+    """The number of parameters that a name tells, or 0.
+
+    >>> size_in("pythia-1.4b-deduped"), size_in("pythia-70m"), size_in("two-layer")
+    (1400000000.0, 70000000.0, 0.0)
+    """
+    found = re.search(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([kmb])(?![a-z0-9])", name.lower())
+    return float(found[1]) * _UNITS[found[2]] if found else 0.0
+
+
+def order(frames: Frames) -> list[str]:
+    """The series as a legend lists them: few as elsewhere, many by size, for then colour is a ramp."""
+    names = frames.series_names()
+    return names if len(names) <= COLOURS else by_size(frames)
+
+
+def colour(names: list[str], field: str = "series") -> alt.Color:
+    """One colour a name, with a legend where there are several."""
+    columns = COLUMNS if len(names) > COLUMNS else alt.Undefined
+    legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolOpacity=1, columns=columns)
+    many: dict[str, Any] = {"range": "ordinal"} if len(names) > COLOURS else {}
+    scale = alt.Scale(domain=names, **many)
+    kind = "O" if many else "N"  # of ordinal colours Vega makes as many as there are names
+    return alt.Color(f"{field}:{kind}", scale=scale, legend=legend if len(names) > 1 else None)
+
+
+def toggle(name: str, field: str = "series") -> alt.Parameter:
+    """What a click in the legend chooses: shift is not needed to choose several."""
+    return alt.selection_point(name=name, fields=[field], bind="legend", toggle="true")
+
+
+def strength(shown: alt.Parameter, usual: float = 1.0, faint: float = 0.06) -> Any:
+    """Opacity: full for what the legend shows, nearly none for what it hides."""
+    return alt.condition(shown, alt.value(usual), alt.value(faint))
