@@ -117,8 +117,8 @@ def measure(
     stderr: Annotated[float | None, typer.Option(help="As many examples as this standard error takes: 0.01.")] = None,
     device: str = "cpu",
     dtype: str = "float32",
-) -> None:
     device_map: Annotated[str | None, typer.Option(help="Where layers wait: auto, disk, cpu, JSON by layer.")] = None,
+) -> None:
     """Measure metrics over a series into a store, and no more."""
     from dynamics.recipe import Recipe, SeriesEntry
     from dynamics.sizing import settings_of_all
@@ -134,9 +134,10 @@ def measure(
         tasks=settings_of_all(text=text, stderr=stderr),
         device=device,
         dtype=dtype,
+        device_map=device_map,
+        trust_remote_code=trust_remote_code,
     )
     with progress_bars() as bars:
-        device_map=device_map,
         finished = _carry_out(recipe, out, None, bars)
     sys.exit(_say_failures(finished))
 
