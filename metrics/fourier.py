@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -47,8 +47,13 @@ def key_frequencies(w_u: Float[Tensor, "d_model d_vocab"], w_out: Float[Tensor, 
     Rule: the Fourier components of the neuron-logit map W_L = W_out W_U over the output numbers; the norm of a
     frequency joins its cosine and sine; a key frequency's norm is above a quarter of the largest.
     """
-    norms = by_frequency(fourier_norms(neuron_logit_map(w_u, w_out, p)))
-    return [int(k) + 1 for k in (norms > norms.max() / 4).nonzero().flatten()]
+    key = stands_out(by_frequency(fourier_norms(neuron_logit_map(w_u, w_out, p))))
+    return [int(k) + 1 for k in key.nonzero().flatten()]
+
+
+def stands_out(norms: Float[Tensor, " frequency"]) -> Bool[Tensor, " frequency"]:
+    """Which norms are above a quarter of the largest."""
+    return norms > norms.max() / 4
 
 
 def neuron_logit_map(
@@ -100,3 +105,21 @@ def answer_cosine(p: int, frequency: int) -> Float[Tensor, "pair p"]:
 def by_frequency(norms: Float[Tensor, " p"]) -> Float[Tensor, " frequency"]:
     """The norm of each frequency, cosine and sine together, from the norms of the p components."""
     return (norms[1::2].square() + norms[2::2].square()).sqrt()
+
+
+def neuron_variance_by_frequency(
+    mlp_post: Float[Tensor, "pair pos d_mlp"], p: int
+) -> Float[Tensor, "frequency d_mlp"]:
+    """The share of each neuron's variance at each frequency; NaN for a neuron that never varies."""
+    basis = fourier_basis(p).to(mlp_post.device)
+    grid = mlp_post[:, -1].double().unflatten(0, (p, p))
+    # One side after the other: both at once would multiply p^4 products.
+    energy = torch.einsum("xa,ayn->xyn", basis, torch.einsum("yb,abn->ayn", basis, grid)).square()
+    # [frequency_a frequency_b neuron]: cosine and sine of a frequency together, the constant first.
+    of_a = torch.cat([energy[:1], energy[1::2] + energy[2::2]])
+    pairs = torch.cat([of_a[:, :1], of_a[:, 1::2] + of_a[:, 2::2]], 1)
+    at = torch.arange(1, pairs.shape[0], device=pairs.device)
+    total = pairs.sum((0, 1)) - pairs[0, 0]
+    # A neuron that is constant leaves rounding errors of its mean; they are no variance to explain.
+    total = total.where(total > 1e-12 * pairs.sum((0, 1)), torch.nan)
+    return (pairs[0, at] + pairs[at, 0] + pairs[at, at]) / total

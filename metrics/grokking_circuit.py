@@ -13,10 +13,10 @@ from metrics.fourier import (
     answer_cosine,
     answer_loss,
     by_frequency,
-    fourier_basis,
     fourier_norms,
     key_frequencies,
     neuron_logit_map,
+    neuron_variance_by_frequency,
     number_logits,
     sum_directions,
 )
@@ -164,7 +164,7 @@ def neurons_of_frequency(mlp_post: Float[Tensor, "pair pos d_mlp"], p: int) -> F
 
     **Example.** See `tests/test_metric_grokking_circuit.py`: neurons made of chosen frequencies are counted there.
     """
-    explained = _explained(mlp_post, p)
+    explained = neuron_variance_by_frequency(mlp_post, p)
     best = explained.max(0)
     counted = torch.bincount(best.indices[best.values > 0.85], minlength=(p - 1) // 2)
     return counted.double()
@@ -187,7 +187,7 @@ def periodic_neurons(mlp_post: Float[Tensor, "pair pos d_mlp"], p: int) -> Tenso
 
     **Example.** See `tests/test_metric_grokking_circuit.py`: noise has none, cosines of a alone have all.
     """
-    return (_explained(mlp_post, p).max(0).values > 0.85).double().mean()
+    return (neuron_variance_by_frequency(mlp_post, p).max(0).values > 0.85).double().mean()
 
 
 @metric(
@@ -236,19 +236,3 @@ def output_frequency(
     tensor([0., 0.], dtype=torch.float64)
     """
     return by_frequency(fourier_norms(neuron_logit_map(W_U, W_out[-1], p)))
-
-
-def _explained(mlp_post: Float[Tensor, "pair pos d_mlp"], p: int) -> Float[Tensor, "frequency d_mlp"]:
-    """The share of each neuron's variance at each frequency; NaN for a neuron that never varies."""
-    basis = fourier_basis(p).to(mlp_post.device)
-    grid = mlp_post[:, -1].double().unflatten(0, (p, p))
-    # One side after the other: both at once would multiply p^4 products.
-    energy = torch.einsum("xa,ayn->xyn", basis, torch.einsum("yb,abn->ayn", basis, grid)).square()
-    # [frequency_a frequency_b neuron]: cosine and sine of a frequency together, the constant first.
-    of_a = torch.cat([energy[:1], energy[1::2] + energy[2::2]])
-    pairs = torch.cat([of_a[:, :1], of_a[:, 1::2] + of_a[:, 2::2]], 1)
-    at = torch.arange(1, pairs.shape[0], device=pairs.device)
-    total = pairs.sum((0, 1)) - pairs[0, 0]
-    # A neuron that is constant leaves rounding errors of its mean; they are no variance to explain.
-    total = total.where(total > 1e-12 * pairs.sum((0, 1)), torch.nan)
-    return (pairs[0, at] + pairs[at, 0] + pairs[at, at]) / total

@@ -16,6 +16,7 @@ from dynamics.forward import measure_task
 from dynamics.model import SeriesModel
 from dynamics.tasks import Subject, build_task
 from metrics import METRICS, attention_periodicity, commutativity, grokking_circuit
+from metrics.fourier import neuron_variance_by_frequency
 from metrics.grokking_circuit import (
     cosine_coefficient,
     embedding_frequency,
@@ -111,7 +112,7 @@ def test_the_share_of_a_frequency_agrees_with_a_fit() -> None:
         design = torch.stack([x * y for x in left for y in right], 1)
         residual = neuron - design @ torch.linalg.lstsq(design, neuron).solution
         by_hand.append(1 - float(residual.square().sum() / (neuron - neuron.mean()).square().sum()))
-    ours = grokking_circuit._explained(neurons(neuron), P)[:, 0]
+    ours = neuron_variance_by_frequency(neurons(neuron), P)[:, 0]
     assert ours.tolist() == pytest.approx(by_hand)
 
 
