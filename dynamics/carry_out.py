@@ -79,5 +79,6 @@ def _listed(recipe: Recipe, locator: str, name: str | None) -> Series:
     series = open_series(
         locator, steps="all" if recipe.steps == ADAPTIVE else recipe.steps, name=name,
         include_defective=recipe.include_defective, disk_budget=recipe.disk_budget,
+        trust_remote_code=recipe.trust_remote_code,
     )  # fmt: skip
     return series.with_tokens(recipe.tokens_per_step) if recipe.tokens_per_step else series

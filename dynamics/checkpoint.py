@@ -55,6 +55,7 @@ class Files:
     digests: Mapping[Path, str] = field(default_factory=dict, compare=False)
     opened: Callable[[], Weights] | None = field(default=None, compare=False)  # for files that hold many steps
     immutable: bool = False  # nothing writes into these files, so that their tensors may stay mapped into memory
+    code: Path | None = None  # the folder of the Python files that came along, where these may be run
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Weights:
     settings: Mapping[str, Any] = field(default_factory=dict)
     immutable: bool = False
     stamps: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
+    code: Path | None = None
 
     def check_unchanged(self) -> None:
         """Raise `CheckpointError` if a file was written to since it was opened; one that was deleted stays mapped."""
@@ -91,10 +93,12 @@ class Weights:
         settings: Mapping[str, Any] | None = None,
         immutable: bool = False,
         stamps: Mapping[Path, tuple[int, int]] | None = None,
+        code: Path | None = None,
     ) -> Weights:
         """Weights with the dtypes that their tensors have."""
         kinds = {str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.is_floating_point()}
-        return cls(tensors, sha, n_bytes, ", ".join(sorted(kinds)), config, settings or {}, immutable, stamps or {})
+        return cls(tensors, sha, n_bytes, ", ".join(sorted(kinds)), config, settings or {}, immutable, stamps or {},
+                   code)  # fmt: skip
 
 
 def open_weights(files: Files) -> Weights:
@@ -124,6 +128,7 @@ def open_weights(files: Files) -> Weights:
         settings=settings,
         immutable=files.immutable,
         stamps=stamps,
+        code=files.code,
     )
 
 

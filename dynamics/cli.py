@@ -115,6 +115,7 @@ def measure(
     disk_budget: Annotated[str | None, typer.Option(help="What downloads may take, such as 20GB.")] = None,
     text: Annotated[str | None, typer.Option(help="A UTF-8 file, .jsonl, .parquet or hf:ORG/NAME to read.")] = None,
     stderr: Annotated[float | None, typer.Option(help="As many examples as this standard error takes: 0.01.")] = None,
+    trust_remote_code: Annotated[bool, typer.Option(help="Run the code that checkpoints bring along.")] = False,
     device: str = "cpu",
     dtype: str = "float32",
     device_map: Annotated[str | None, typer.Option(help="Where layers wait: auto, disk, cpu, JSON by layer.")] = None,
@@ -238,7 +239,7 @@ def audit(series: Where) -> None:
     from dynamics.audit import audit as audit_series
     from dynamics.sources import open_series
 
-    opened = open_series(series, include_defective=True)
+    opened = open_series(series, include_defective=True, trust_remote_code=True)  # none is run: only tensors are read
     with progress_bars() as bars:
         total = len(opened.checkpoints)
         done = iter(range(1, total + 1))

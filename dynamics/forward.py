@@ -7,8 +7,8 @@ read are unembedded, a few rows at a time, so that no tensor of [batch pos d_voc
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -206,7 +206,8 @@ def run(module: PreTrainedModel, tokens: Tensor, on_attention: kernels.OnAttenti
 def attention_kernel(module: PreTrainedModel, name: str) -> Iterator[None]:
     """The model with another attention implementation, and afterwards its own again."""
     if own_attention.computes_its_own(module):
-        yield
+        with own_attention.eager(module) if name == "eager" else nullcontext():
+            yield
         return
     before = module.config._attn_implementation or "eager"
     module.set_attn_implementation(name)

@@ -62,7 +62,7 @@ class Instruments:
         if names := sorted({metric.task for metric in metrics if metric.task}):
             self.model = SeriesModel(anchor.weights, device=settings.device, dtype=self.dtype,
                                      device_map=settings.device_map)  # fmt: skip
-            check_model(self.model)
+            check_model(self.model, reads_attention=any("attention" in metric.reads for metric in metrics))
             subject = _subject(self.model, anchor.files)
             self.tasks = {name: build_sized(name, settings.tasks.get(name, {}), subject, self.model, store)
                           for name in names}  # fmt: skip
@@ -76,7 +76,7 @@ class Instruments:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a reader of this checkpoint's numbers should know of the model that gave them."""
-        return (self.model.changed,) if self.model and self.model.changed else ()
+        return self.model.remarks if self.model else ()
 
     def task_hash(self, metric: Metric) -> str:
         """The hash of a metric's inputs, or how it begins at every step for a metric that reads the one before."""

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from dynamics.architectures import Architecture, build, recognise, weight_site
+from dynamics.architectures import Architecture, build, recognise, size, weight_site
 from dynamics.checkpoint import Weights
 from dynamics.errors import CheckpointError
 from dynamics.mapping import Plan, check_finite, essential, match, merge
 from dynamics.placement import DeviceMap, Parameters, Placement, place
+from dynamics.remote_code import digest
 
 
 class SeriesModel:
@@ -49,12 +50,18 @@ class SeriesModel:
     @property
     def n_layers(self) -> int:
         """Number of layers."""
-        return int(self.config.num_hidden_layers)
+        return size(self.config, "num_hidden_layers")
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of this checkpoint's numbers should know of the model that gave them."""
+        own = self._architecture.own_code
+        return tuple(remark for remark in (self.changed, own) if remark)
 
     def load(self, weights: Weights) -> None:
         """Swap in another checkpoint's weights, or raise `CheckpointError` and hold none to be trusted."""
         self.changed = ""
-        if weights.config is not None and essential(weights.config) != self._essential:
+        if weights.config is not None and _identity(weights) != self._essential:
             before = self._essential
             self._build(recognise(weights), weights)
             self.changed = _difference(before, self._essential)
@@ -91,17 +98,18 @@ class SeriesModel:
         return {
             "family": config.model_type,
             "n_layers": self.n_layers,
-            "n_heads": int(config.num_attention_heads),
-            "d_model": int(config.hidden_size),
-            "d_vocab": int(config.vocab_size),
-            "n_ctx": int(config.max_position_embeddings),
+            "n_heads": size(config, "num_attention_heads"),
+            "d_model": size(config, "hidden_size"),
+            "d_vocab": size(config, "vocab_size"),
+            "n_ctx": size(config, "max_position_embeddings"),
             "n_params": sum(parameter.numel() for parameter in self.module.parameters()),
         }
 
     def _build(self, architecture: Architecture, weights: Weights) -> None:
         self._architecture = architecture
-        self._essential = essential(weights.config or {})
-        module = build(architecture.config)  # every parameter is filled from the file, or it is an error
+        self._essential = _identity(weights)
+        # Every parameter is filled from the file, or it is an error.
+        module = build(architecture.config, architecture.model)
         if self.device_map is None:
             nn.Module.to(module, device=self.device, dtype=self.dtype)
             self._placement = Placement(self.device, self.dtype, {})
@@ -118,6 +126,12 @@ class SeriesModel:
         if key not in self._plans:
             self._plans[key] = match(self.module, self._slots, tensors)
         return self._plans[key]
+
+
+def _identity(weights: Weights) -> dict[str, Any]:
+    """What must be equal for a module to serve two checkpoints."""
+    code = {} if weights.code is None else {"its own code": digest(weights.code)}
+    return essential(weights.config or {}) | code
 
 
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from dynamics.architectures import size
 from dynamics.errors import UsageError
 
 DeviceMap = str | Mapping[str, Any]
@@ -133,7 +134,7 @@ def _accelerate() -> tuple[Any, Any]:
 def _layers(module: PreTrainedModel) -> dict[str, nn.Module]:
     """The layers of a model by name: the outermost list that has as many entries as the configuration says."""
     for name, part in module.named_modules():
-        if isinstance(part, nn.ModuleList) and len(part) == module.config.num_hidden_layers:
+        if isinstance(part, nn.ModuleList) and len(part) == size(module.config, "num_hidden_layers"):
             return {f"{name}.{i}": layer for i, layer in enumerate(part)}
     msg = f"model family {module.config.model_type!r} has no list of layers to place; leave the device map out"
     raise UsageError(msg)

@@ -115,6 +115,7 @@ class Recipe(Strict):
     imports: tuple[ImportEntry, ...] = ()
     include_defective: bool = False
     disk_budget: str | None = None  # such as "20GB"
+    trust_remote_code: bool = False  # run the Python files that checkpoints bring along
     tasks: dict[str, dict[str, Any]] = {}
     tokens_per_step: int | None = Field(default=None, ge=1)
     device: str = "cpu"

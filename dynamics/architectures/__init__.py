@@ -24,10 +24,20 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
+from dynamics import remote_code
 from dynamics.checkpoint import Weights
 from dynamics.errors import CheckpointError, UsageError
 
 Named = TypeVar("Named", Tensor, nn.Module)
+# Where no configuration says it: positions that need no table, as in BLOOM, have no end.
+ANY_LENGTH = 2048
+_SIZES = {
+    "num_hidden_layers": ("n_layers", "n_layer", "num_layers"),
+    "num_attention_heads": ("n_heads", "n_head", "num_heads", "attention_n_heads"),
+    "hidden_size": ("d_model", "n_embd"),
+    "vocab_size": ("d_vocab",),
+    "max_position_embeddings": ("n_ctx", "n_positions", "max_seq_len", "seq_length"),
+}
 Convert = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 
@@ -37,10 +47,15 @@ class Architecture:
 
     config: PretrainedConfig
     convert: Convert | None = None  # None: transformers' own mapping of names applies
+    model: type[PreTrainedModel] | None = None  # a class that the checkpoint brings along
+    own_code: str = ""  # what to write beside the numbers that it gives
 
 
 def recognise(weights: Weights) -> Architecture:
     """The architecture of a checkpoint, from its configuration or else from its tensors' names and shapes."""
+    if weights.config is not None and weights.code is not None and remote_code.names(weights.config):
+        config, model = remote_code.load(weights.config, weights.code)
+        return Architecture(config, model=model, own_code=remote_code.describe(weights.config, weights.code))
     if weights.config is not None:
         return Architecture(_from_json(dict(weights.config)))
     for names in _modules("names_"):
@@ -54,14 +69,28 @@ def recognise(weights: Weights) -> Architecture:
     raise CheckpointError(msg)
 
 
-def build(config: PretrainedConfig, *, device: str = "cpu") -> PreTrainedModel:
+def build(
+    config: PretrainedConfig, model: type[PreTrainedModel] | None = None, *, device: str = "cpu"
+) -> PreTrainedModel:
     """The module of a configuration, its parameters not yet filled: a causal language model, unless the family's file
-    names another class. On the device "meta" it is a skeleton, which has shapes and no values."""
+    or the checkpoint itself names another class. On the device "meta" it is a skeleton: shapes without values."""
     auto = getattr(_of_family(config.model_type), "AUTO", AutoModelForCausalLM)
     with torch.device(device), no_init_weights():
-        module = auto.from_config(config)
+        # Where it is not forbidden, the library asks on the terminal whether to run a stranger's code.
+        module = auto.from_config(config, trust_remote_code=False) if model is None else model._from_config(config)
     module.tie_weights()
     return module
+
+
+def size(config: PretrainedConfig, name: str) -> int:
+    """A size of the model by transformers' name for it, or by one of those that other configurations have."""
+    for known in (name, *_SIZES[name]):
+        if isinstance(value := getattr(config, known, None), int):
+            return value
+    if name == "max_position_embeddings":
+        return ANY_LENGTH
+    msg = f"the configuration of {config.model_type!r} has no {name!r}; known names are {', '.join(_SIZES[name])}"
+    raise CheckpointError(msg)
 
 
 def is_superfluous(family: str, name: str) -> bool:
@@ -127,7 +156,10 @@ def _from_json(settings: dict[str, Any]) -> PretrainedConfig:
     try:
         return AutoConfig.for_model(family, **settings)
     except ValueError as error:
-        msg = f"model family {family!r} is unknown to the installed transformers, and remote code is not run"
+        msg = f"model family {family!r} is unknown to the installed transformers"
+        if brought := remote_code.names(settings):
+            msg += f". The checkpoint brings code of its own ({', '.join(sorted(set(brought.values())))}), which was " \
+                   f"not run: {remote_code.ALLOW}"  # fmt: skip
         raise CheckpointError(msg) from error
 
 

@@ -22,10 +22,12 @@ from dynamics.sources.steps import select_steps
 
 @dataclass(frozen=True)
 class Access:
-    """How to reach checkpoints. `disk_budget` is in bytes; None keeps everything that is fetched."""
+    """How to reach checkpoints. `disk_budget` is in bytes; None keeps everything that is fetched. With
+    `trust_remote_code` the Python files that checkpoints bring along may be run."""
 
     include_defective: bool = False
     disk_budget: int | None = None
+    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,18 +83,20 @@ def open_series(
     name: str | None = None,
     include_defective: bool = False,
     disk_budget: str | int | None = None,
+    trust_remote_code: bool = False,
 ) -> Series:
     """List a training history.
 
     `locator` is a name of the catalogue (`pythia-160m`), `hub:ORG/REPO`, `folder:PATH` or `file:PATH`. Checkpoints
     that are published with wrong or missing weights are left out, unless asked for. `disk_budget`, such as "20GB",
-    bounds what fetched weights may take. Raises `UsageError` when the kind is unknown, nothing is there, or a step
+    bounds what fetched weights may take. `trust_remote_code` lets the Python files that checkpoints bring along run:
+    read them first. Raises `UsageError` when the kind is unknown, nothing is there, or a step
     is not.
     """
     from dynamics.sources.hub_disk import read_size
 
     budget = read_size(disk_budget) if isinstance(disk_budget, str) else disk_budget
-    series = _open(locator, name, Access(include_defective, budget))
+    series = _open(locator, name, Access(include_defective, budget, trust_remote_code))
     chosen = series.select(steps)
     return chosen if include_defective else chosen.without_defects(series.checkpoints[-1])
 

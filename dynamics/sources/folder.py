@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,14 @@ def open_source(place: str, series: str | None = None, access: Access | None = N
         msg = f"no folder at {place!r}; expected a folder of checkpoints such as step0/, step1000/ or 1000.pt"
         raise UsageError(msg)
     name = series or root.resolve().name
+    trusted = access is not None and access.trust_remote_code
     found, ignored = find_steps(place, (_entry(path) for path in sorted(root.iterdir())))
 
     def fetch(checkpoint: Checkpoint) -> Files:
         path = root / found[checkpoint.step]
-        return files_in(path) if path.is_dir() else Files((path,))
+        if not path.is_dir():
+            return Files((path,))
+        return replace(files_in(path), code=path) if trusted else files_in(path)
 
     logged = _logged(root / found[max(found)] / STATE)
     tokens = {int(row["step"]): int(row["num_input_tokens_seen"]) for row in logged if "num_input_tokens_seen" in row}

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dynamics.checkpoint import Checkpoint, Files
+from dynamics import remote_code
+from dynamics.checkpoint import Checkpoint, Files, read_json
 from dynamics.errors import CheckpointError, UsageError
 from dynamics.sources import Access, Series
 from dynamics.sources.catalogue import Entry, Stage, of_repo
@@ -52,11 +53,8 @@ def open_entry(entry: Entry, series: str | None, access: Access) -> Series:
     if entry.refused:
         msg = f"series {entry.name!r} cannot be measured: {entry.refused}"
         raise UsageError(msg)
-    if entry.remote_code:
-        msg = (
-            f"series {entry.name!r} needs code that its repo {entry.repo} brings along, and a stranger's code is not "
-            "run; convert its checkpoints to a family of transformers and open them as folder:PATH"
-        )
+    if entry.remote_code and not access.trust_remote_code:
+        msg = f"series {entry.name!r} needs code that its repo {entry.repo} brings along: {remote_code.ALLOW}"
         raise UsageError(msg)
     hub = connect()
     try:
@@ -218,7 +216,7 @@ class _Repo:
         config = self._beside(found, tree, "config.json")
         tokenizer = self._beside(found, tree, "tokenizer.json") if not self.entry.tokenizer else self._own_tokenizer()
         return Files(tuple(digests) if len(digests) == len(weights) else self._local(found, weights),
-                     config, tokenizer, digests, immutable=True)  # fmt: skip
+                     config, tokenizer, digests, immutable=True, code=self._code(found, tree, config))  # fmt: skip
 
     def release(self, checkpoint: Checkpoint) -> None:
         if self.budget is not None:
@@ -244,6 +242,16 @@ class _Repo:
             if path in tree:
                 return self.hub.download(found.repo, found.commit, path, tree[path])[0]
         return None
+
+    def _code(self, found: Found, tree: Mapping[str, RemoteFile], config: Path | None) -> Path | None:
+        """The folder of the checkpoint's own code, from the commit of its weights; None where it may not be run."""
+        if not self.access.trust_remote_code or config is None or not remote_code.names(read_json(config)):
+            return None
+        beside = config.parent.relative_to(self.hub.snapshot(found.repo, found.commit))
+        for path, file in tree.items():
+            if path.endswith(".py") and beside in Path(path).parents:
+                self.hub.download(found.repo, found.commit, path, file)
+        return config.parent
 
     def _own_tokenizer(self) -> Path | None:
         repo = self.entry.tokenizer

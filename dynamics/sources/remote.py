@@ -24,6 +24,9 @@ WAIT = 1.0  # seconds before the second attempt, doubled for each further one
 
 def open_remote(place: str, series: str | None, access: Access) -> Series:
     """List the checkpoints in a folder of another file system. Raises `UsageError` where it cannot be listed."""
+    if access.trust_remote_code:
+        msg = f"code is not run from {place!r}; copy the checkpoints to this machine and open them as folder:PATH"
+        raise UsageError(msg)
     try:
         system, root = fsspec.url_to_fs(place)
         listed = system.ls(root, detail=True)
