@@ -26,6 +26,7 @@ from dynamics.errors import UsageError
 from dynamics.sources import Series
 from dynamics.sources.steps import select_steps
 from dynamics.sweep import Settings, find_metric, measure
+from dynamics.tasks import is_from_last
 
 _LOG = logging.getLogger("dynamics")
 
@@ -51,9 +52,9 @@ class MeasureCallback(TrainerCallback):
         self.name = name or self.out.name
         self.settings = replace(settings or Settings(), run_id=uuid.uuid4().hex[:12])
         for metric in map(find_metric, metrics):
-            if metric.references:
+            if others := sorted(metric.references | ({"final"} if is_from_last(metric.task) else set())):
                 msg = (
-                    f"metric {metric.name!r} refers to the {' and '.join(sorted(metric.references))} checkpoint, which "
+                    f"metric {metric.name!r} refers to the {' and '.join(others)} checkpoint, which "
                     "is not at hand while training; save checkpoints and use 'dynamics measure' afterwards"
                 )
                 raise UsageError(msg)

@@ -128,7 +128,8 @@ def _subject(model: SeriesModel, files: Files) -> Subject:
     bos = getattr(model.config, "bos_token_id", None)
     if bos is None and files.config is not None:
         bos = read_json(files.config).get("eos_token_id")
-    return Subject(sizes["d_vocab"], sizes["n_ctx"], bos if isinstance(bos, int) else None, files.tokenizer)
+    bos = bos if isinstance(bos, int) else None
+    return Subject(sizes["d_vocab"], sizes["n_ctx"], bos, files.tokenizer, model.module)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from dynamics.run import Run
 from dynamics.sizing import wants_pilot
 from dynamics.sources import Series
 from dynamics.store import Store
-from dynamics.tasks import task_files
+from dynamics.tasks import is_from_last, task_files
 from metrics import METRICS, Metric
 
 Places = Sequence[tuple[Checkpoint, str]]  # checkpoints and the hashes of their weights
@@ -114,10 +114,10 @@ class _Sweep:
         self.store.write(runs=[self._run_row(started) | {"finished": finished}])
 
     def _anchor(self) -> Opened | None:
-        """The checkpoint that the model is built from: the last good one where a pilot is to be made, else one that a
-        metric refers to, else the first good one."""
+        """The checkpoint that the model is built from: the last good one where a pilot is to be made or a task from
+        it, else one that a metric refers to, else the first good one."""
         checkpoints = self.series.checkpoints
-        if wants_pilot(self.settings.tasks):
+        if wants_pilot(self.settings.tasks) or any(is_from_last(metric.task) for metric in self.metrics):
             checkpoints = checkpoints[::-1]
         elif (reference := open_reference(self.series, self.metrics)) is not None:
             return reference

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from metrics.contract import metric
 
 PAPER = "Michaud et al. 2023, 'The Quantization Model of Neural Scaling', section on multitask sparse parity"
+DISCOVERY = "Michaud et al. 2023, 'The Quantization Model of Neural Scaling', quanta discovery from gradients"
 Outputs = Float[Tensor, "example 2"]
 Whole = Int[Tensor, " example"]
 
@@ -98,6 +101,60 @@ def subtask_accuracy(
     lead = outputs.gather(1, answer[:, None]).squeeze(1) - outputs.gather(1, 1 - answer[:, None]).squeeze(1)
     right = ((1 + lead.sign()) / 2).double().where(lead.isfinite(), torch.nan)  # the sign of NaN is 0
     return _by_subtask(right, subtask, len(frequency))
+
+
+@metric(
+    title="Loss of each quantum's tokens", unit="nats", task="quanta", axes=("label",), lower=0.0, per_example=False,
+    source=DISCOVERY, undefined="a logit is not finite",
+)  # fmt: skip
+def quantum_loss(
+    token_loss: Float[Tensor, "batch pos"], quantum: Int[Tensor, "batch pos"], names: Sequence[str]
+) -> dict[str, Tensor]:
+    """When does the model learn to predict the tokens that it predicts by the same means?
+
+    **Definition.** The mean cross-entropy of the tokens of each quantum: of each cluster of tokens whose losses have
+    gradients of like direction at the last checkpoint.
+
+    **Reads.** `token_loss` [batch pos]; `quantum` [batch pos], the number of each token's quantum, -1 for a token in
+    none; `names`, of the quanta.
+
+    **Returns** one number for each quantum by its name, nats, >= 0. NaN where a logit is not finite.
+
+    **Source.** Michaud et al. 2023, who cluster at the end of training; following the clusters back through it is
+    ours. Tokens are chosen by a low loss at the last checkpoint, so that every curve ends low.
+
+    **Example.**
+
+    >>> quantum_loss(torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[0, -1, 1]]), ["a", "b"])
+    {'a': tensor(1.), 'b': tensor(4.)}
+    """
+    return {name: token_loss[quantum == number].mean() for number, name in enumerate(names)}
+
+
+@metric(
+    title="Loss of each chosen token", unit="nats", task="quanta", axes=("index",), lower=0.0, per_example=False,
+    source="Michaud et al. 2023, 'The Quantization Model of Neural Scaling', monogenic and polygenic tokens",
+    undefined="a logit is not finite",
+)  # fmt: skip
+def quantum_token_loss(
+    token_loss: Float[Tensor, "batch pos"], quantum: Int[Tensor, "batch pos"]
+) -> Float[Tensor, " token"]:
+    """Is a single token's loss lost at once, or by degrees?
+
+    **Definition.** The cross-entropy of each token that is in a quantum, in the order of the text.
+
+    **Reads.** `token_loss` [batch pos]; `quantum` [batch pos], -1 for a token in none.
+
+    **Returns** [token], nats, >= 0, index from 0. NaN where a logit is not finite.
+
+    **Source.** Michaud et al. 2023, who follow tokens over the sizes of trained models; here over training.
+
+    **Example.**
+
+    >>> quantum_token_loss(torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[0, -1, 1]]))
+    tensor([1., 4.])
+    """
+    return token_loss[quantum >= 0]
 
 
 def _losses(outputs: Outputs, answer: Whole) -> Float[Tensor, " example"]:

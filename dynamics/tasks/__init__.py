@@ -1,7 +1,8 @@
 """Tasks: the fixed inputs that metrics are measured on. One file for each.
 
 A task file `name.py` has `FIELDS`, what metrics may read from it by name; `Settings`, a pydantic model of what a
-recipe may set; and `build(settings, subject) -> Task`.
+recipe may set; and `build(settings, subject) -> Task`. `FROM_LAST = True` says that it is built with the weights of
+the last checkpoint.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,6 +23,9 @@ from torch import Tensor
 
 from dynamics.errors import UsageError, unknown
 from dynamics.store import to_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class TaskSettings(BaseModel):
@@ -44,12 +48,14 @@ class SampledSettings(TaskSettings):
 
 @dataclass(frozen=True)
 class Subject:
-    """What a task needs to know of the model it is for."""
+    """What a task needs to know of the model it is for; `module` is that model, with the weights of the checkpoint
+    that the task is built at: the last one for a task file that says `FROM_LAST = True`."""
 
     d_vocab: int
     n_ctx: int
     bos: int | None
     tokenizer: Path | None
+    module: PreTrainedModel | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,11 @@ def task_files() -> dict[str, ModuleType]:
     """Every task by name."""
     names = sorted(module.name for module in iter_modules(__path__))
     return {name: module for name in names if hasattr(module := import_module(f"{__name__}.{name}"), "build")}
+
+
+def is_from_last(name: str | None) -> bool:
+    """Whether a task is made with the weights of the last checkpoint."""
+    return name is not None and getattr(task_files().get(name), "FROM_LAST", False)
 
 
 def build_task(name: str, settings: Mapping[str, Any], subject: Subject) -> Task:

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 
 from dynamics.errors import UsageError
 from dynamics.tasks import SampledSettings, Subject, Task, documents
+from dynamics.tasks.passages import repeat_passages
 
 FIELDS = (
     "tokens", "n_bytes", "early_position", "late_position", "early_window", "late_window", "loss_positions",
@@ -32,13 +33,17 @@ class Settings(documents.TextSettings, SampledSettings):
 
     `length` counts predicted tokens, the start token apart; by default 512 or what the context has room for. `packed`
     joins documents, with a start token between, before they are cut. With `loss_positions`, the mean loss is that of
-    so many positions, one drawn from each of as many equal stretches; they are the same in every window.
+    so many positions, one drawn from each of as many equal stretches; they are the same in every window. The share
+    `repeated` of the windows are a passage of `passage` tokens, shortest and longest, over and over; their bytes are
+    then not counted, and bits per byte are undefined.
     """
 
     stderr_of: str = "loss"
     length: int | None = Field(default=None, ge=2)
     packed: bool = False
     loss_positions: int | None = Field(default=None, ge=1)
+    repeated: float = Field(default=0.0, ge=0, le=1)
+    passage: tuple[int, int] = (8, 32)
     seed: int = 0
 
 
@@ -68,9 +73,13 @@ def build(settings: Settings, subject: Subject) -> Task:
         "loss_positions": _spread(length, settings),
     }  # fmt: skip
     fields = {"tokens": tokens, "n_bytes": torch.tensor([n_bytes[i] for i in chosen])} | places
+    if settings.repeated:
+        fields["tokens"] = repeat_passages(tokens, settings.repeated, settings.passage, random)
+        fields["n_bytes"] = torch.zeros_like(fields["n_bytes"])
     if settings.loss_positions is None:
         del places["loss_positions"]  # every one: nothing to write down
-    shown = settings.model_dump(mode="json", exclude_none=True) | {
+    unused = None if settings.repeated else {"repeated", "passage"}
+    shown = settings.model_dump(mode="json", exclude_none=True, exclude=unused) | {
         "path": name, "length": length, "n_examples": len(tokens), "windows_available": len(windows),
         "documents_too_short": too_short, "start_token": start, **places,
     }  # fmt: skip
