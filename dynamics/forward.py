@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from dynamics import kernels, lens, own_attention, residual
+from dynamics.ablation import Remember, Silence
 from dynamics.architectures import neurons_of_last_layer
 from dynamics.errors import UsageError
 from dynamics.model import SeriesModel, unembedding
@@ -105,36 +106,58 @@ def _pass(
     wanted = {site for metric in later for site in metric.sites()} | kept
     if not (layered or lenses or wanted & {*ACTIVATION_SITES}):
         return _read(later, given, {}, kept, readings)
-    length = batch["tokens"].shape[1]
-    rows: list[Tensor] | None = [] if "attention_rows" in wanted else None
 
     def on_attention(layer: int, attention: Attention) -> None:
-        if rows is not None:
-            rows.append(attention.rows(residual.spread(length, ROWS)).half())
         for metric in layered:
             sites = {name: attention if name == "attention" else given[name] for name in metric.reads}
             readings[metric.name, layer].append(metric.function(**sites))
         if layer == model.n_layers - 1 and not (later or lenses or kept):
             raise _Enough
 
-    with (
-        _listening_to_neurons(model, task, "mlp_post" in wanted) as neurons,
-        lens.watching(model.module, residual.spread(length, lens.POSITIONS) if lenses else None) as stream,
-        residual.recording(
-            model.module, residual.spread(length, residual.POSITIONS) if "resid_post" in wanted else None
-        ) as layers,
-    ):
-        hidden = run(model.module, batch["tokens"], on_attention if layered or rows is not None else None)
+    listener = on_attention if layered else None
+    hidden, stream, heard = _listen(model, task, batch, wanted, listener, lens_read=bool(lenses))
     if hidden is None:
         return {}
     if stream is not None:
         _through_the_lens(stream, hidden, lenses, given, readings)
-    sites = _after(model.module, task, batch["tokens"], hidden, wanted) | neurons
+    sites = _after(model.module, task, batch["tokens"], hidden, wanted) | heard
+    return _read(later, given | sites, sites, kept, readings)
+
+
+def _listen(
+    model: SeriesModel,
+    task: Task,
+    batch: Mapping[str, Any],
+    wanted: set[str],
+    on_attention: kernels.OnAttention | None,
+    *,
+    lens_read: bool,
+) -> tuple[Tensor | None, lens.Stream | None, dict[str, Any]]:
+    """Run the model once: the last residual stream, the lens's, and the sites that come by inside of the layers."""
+    module, length = model.module, batch["tokens"].shape[1]
+    rows: list[Tensor] = []
+
+    def on_rows(layer: int, attention: Attention) -> None:
+        rows.append(attention.rows(residual.spread(length, ROWS)).half())
+        if on_attention is not None:
+            on_attention(layer, attention)
+
+    remember = Remember() if "ablated_loss_at" in wanted else None
+    places = residual.spread(length, residual.POSITIONS) if "resid_post" in wanted else None
+    with (
+        kernels.intervening(remember),
+        _listening_to_neurons(model, task, "mlp_post" in wanted) as sites,
+        lens.watching(module, residual.spread(length, lens.POSITIONS) if lens_read else None) as stream,
+        residual.recording(module, places) as layers,
+    ):
+        hidden = run(module, batch["tokens"], on_rows if "attention_rows" in wanted else on_attention)
     if layers:
         sites["resid_post"] = torch.stack(layers, 2)
     if rows:
         sites["attention_rows"] = torch.stack(rows, 1).permute(0, 3, 1, 2, 4)
-    return _read(later, given | sites, sites, kept, readings)
+    if remember is not None:
+        sites["ablated_loss_at"] = _ablated(module, batch, remember)
+    return hidden, stream, sites
 
 
 def _read(
@@ -157,10 +180,19 @@ def _through_the_lens(
             readings[metric.name, layer].append(metric.function(**{name: sites[name] for name in metric.reads}))
 
 
+def _ablated(module: PreTrainedModel, batch: Mapping[str, Any], first: Remember) -> Callable[[Sequence[int]], Tensor]:
+    """The losses of a second pass, in which the heads that the task names are silent."""
+    silence = Silence(module, batch["silenced_heads"], first if batch["patterns"] == "frozen" else None)
+    with kernels.intervening(silence):
+        hidden = run(module, batch["tokens"], None)
+    assert hidden is not None
+    return losses_at(module, batch["tokens"], hidden, None)
+
+
 @contextmanager
-def _listening_to_neurons(model: SeriesModel, task: Task, wanted: bool) -> Iterator[dict[str, Tensor]]:
+def _listening_to_neurons(model: SeriesModel, task: Task, wanted: bool) -> Iterator[dict[str, Any]]:
     """Fills in `mlp_post` while the model runs, where it is wanted."""
-    heard: dict[str, Tensor] = {}
+    heard: dict[str, Any] = {}
     if not wanted:
         yield heard
         return

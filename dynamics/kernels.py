@@ -24,6 +24,31 @@ OnAttention = Callable[[int, Attention], None]
 _listener: ContextVar[OnAttention | None] = ContextVar("attention_listener", default=None)
 
 
+class Intervention:
+    """What is done to attention while it is computed; this one does nothing."""
+
+    def asked(self, layer: int, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """The queries [batch head pos d_head] and keys to use in place of the layer's own."""
+        return query, key
+
+    def said(self, layer: int, output: Tensor) -> Tensor:
+        """What the heads say, [batch pos head d_head], in place of their own."""
+        return output
+
+
+_intervention: ContextVar[Intervention | None] = ContextVar("attention_intervention", default=None)
+
+
+@contextmanager
+def intervening(intervention: Intervention | None) -> Iterator[None]:
+    """Let an intervention see and change every layer's attention while the model runs."""
+    token = _intervention.set(intervention)
+    try:
+        yield
+    finally:
+        _intervention.reset(token)
+
+
 @contextmanager
 def listening(on_attention: OnAttention | None) -> Iterator[None]:
     """Hand each layer's attention to a function while the model runs; without one, only compute the output."""
@@ -44,10 +69,27 @@ def attend(
     **settings: Any,
 ) -> tuple[Tensor, None]:
     """One layer's attention, with transformers' signature: [batch head pos d] in, [batch pos head d] out."""
+    intervention = _intervention.get()
+    if intervention is None:
+        return _attend(module, query, key, value, attention_mask, scaling, **settings), None
+    layer = int(module.layer_idx)  # pyright: ignore[reportArgumentType]
+    query, key = intervention.asked(layer, query, key)
+    output = _attend(module, query, key, value, attention_mask, scaling, **settings)
+    return intervention.said(layer, output), None
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None,
+    **settings: Any,
+) -> Tensor:
     listener = _listener.get()
     if listener is None and not settings.get("softcap") and settings.get("s_aux") is None:
-        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **settings)
-        return output, None
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **settings)[0]
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -59,7 +101,7 @@ def attend(
     )
     if listener is not None:
         listener(int(module.layer_idx), attention)  # pyright: ignore[reportArgumentType]
-    return output.transpose(1, 2), None
+    return output.transpose(1, 2)
 
 
 def compute(

@@ -26,6 +26,7 @@ ACTIVATION_SITES = {
     "token_loss": "[batch pos], the loss of predicting each token from those before it; entry i is token i + 1",
     "token_correct": "[batch pos], 1 where the token is the one predicted as likeliest, else 0; placed as token_loss",
     "loss_at": "callable: token positions -> their losses [batch n]; nothing else is unembedded",
+    "ablated_loss_at": "callable as `loss_at`, of a second pass in which the heads that the task names are silent",
     "resid_post": "[batch n layer d_model], what each layer hands on, at a fixed sample of positions of every example",
     "lens": "[batch n d_vocab], log-probabilities of one layer's logit lens; the metric is called once a layer",
     "lens_target": "[batch n d_vocab], the model's own log-probabilities at the same positions",
