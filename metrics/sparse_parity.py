@@ -142,3 +142,101 @@ def largest_weight(
     sizes = W_in[0].double().abs()
     parts = [sizes[relevant], sizes[~relevant]]
     return torch.stack([part.max() if part.numel() else sizes.new_tensor(torch.nan) for part in parts])
+
+
+@metric(
+    title="Largest change of the weights of the relevant bits and of the others", unit="weight", task="sparse_parity",
+    axes=("label",), labels=("relevant", "irrelevant"), lower=0.0, per_example=False, source=PAPER,
+    undefined="no bit is relevant (or irrelevant)",
+)  # fmt: skip
+def largest_change(
+    W_in: Float[Tensor, "n_layers d_model d_mlp"], W_in_first: Float[Tensor, "n_layers d_model d_mlp"],
+    relevant: Bool[Tensor, " bit"],
+) -> Float[Tensor, " label"]:  # fmt: skip
+    """How far has the weight that moved most come from where it began, of the relevant bits and of the others?
+
+    **Definition.** |w_t - w_0|_inf over the weights of the relevant bits, and over those of the others.
+
+    **Reads.** `W_in` [n_layers d_model d_mlp], of which the first layer; `W_in_first`, the same at the first
+    checkpoint; `relevant` [bit].
+
+    **Returns** [label], >= 0; 0 at the first checkpoint. NaN where there is no such bit.
+
+    **Source.** Barak et al. 2022, whose measure of hidden progress takes all weights together: then the noise of the
+    irrelevant ones hides the beginning, so the two are apart here.
+
+    **Example.** One weight of the relevant bit has moved by 2, one of the others by 1:
+
+    >>> first = torch.zeros(1, 3, 1)
+    >>> largest_change(torch.tensor([[[2.0], [-1.0], [0.5]]]), first, torch.tensor([True, False, False]))
+    tensor([2., 1.], dtype=torch.float64)
+    """
+    moved = (W_in[0].double() - W_in_first[0].double()).abs()
+    parts = [moved[relevant], moved[~relevant]]
+    return torch.stack([part.max() if part.numel() else moved.new_tensor(torch.nan) for part in parts])
+
+
+@metric(
+    title="Relevant bits have the larger weights", unit="fraction of pairs", task="sparse_parity", lower=0.0,
+    upper=1.0, per_example=False, source=f"ours, after {PAPER}", undefined="no bit is relevant, or all are",
+)  # fmt: skip
+def relevant_bits_first(W_in: Float[Tensor, "n_layers d_model d_mlp"], relevant: Bool[Tensor, " bit"]) -> Tensor:
+    """Could one tell the relevant bits by the size of their weights?
+
+    **Definition.** Of all pairs of a relevant and an irrelevant bit, the share in which the weights of the relevant
+    one have the larger norm over the neurons; a tie counts half. (The area under the curve of telling them so.)
+
+    **Reads.** `W_in` [n_layers d_model d_mlp], of which the first layer; `relevant` [bit].
+
+    **Returns** one exact number in 0..1: about 1/2 for weights that know nothing, 1 once every relevant bit stands
+    out, however little. NaN where no bit is relevant, or all are.
+
+    **Source.** Ours: `relevant_weight_ratio` moves little while the bits come to stand out and much when the accuracy
+    rises, so that its change is dated with the accuracy's; this is over when they do.
+
+    **Example.** The relevant bit is larger than one of two:
+
+    >>> relevant_bits_first(torch.tensor([[[2.0], [1.0], [-3.0]]]), torch.tensor([True, False, False]))
+    tensor(0.5000, dtype=torch.float64)
+    """
+    sizes = W_in[0].double().norm(dim=1)
+    larger = (sizes[relevant][:, None] - sizes[~relevant]).sign()
+    return ((1 + larger) / 2).mean()  # of no pairs this is NaN
+
+
+@metric(
+    title="Fourier gap of the output at the parity", unit="correlation", task="sparse_parity", per_example=False,
+    source=f"{PAPER}, definition of the Fourier gap",
+    undefined="an output is not finite; no bit is relevant, or all are",
+)  # fmt: skip
+def fourier_gap(
+    inputs: Float[Tensor, "example bit"], outputs: Float[Tensor, "example 1"], answer: Float[Tensor, " example"],
+    relevant: Bool[Tensor, " bit"],
+) -> Tensor:  # fmt: skip
+    """Do the parities of all but one relevant bit stand out in the output, so that the gradient can find the last?
+
+    **Definition.** min |f^(S - i)| over the relevant bits i, less max |f^(S + j)| over the others j, with f^(T) the
+    mean of f(x) chi_T(x) and S the relevant bits.
+
+    **Reads.** `inputs` [example bit], +1 or -1; `outputs` [example 1]; `answer` [example], which is chi_S;
+    `relevant` [bit].
+
+    **Returns** one number. For a network that knows nothing it is below 0 by about what the largest of the others'
+    estimates reaches by chance, 2 to 3 times 1/sqrt(examples); for f = c chi_S it is that too: a gap opens on the way
+    and closes. NaN where an output is not finite, no bit is relevant, or all are.
+
+    **Source.** Barak et al. 2022, who state it of the population gradient of a neuron (of the indicator that it is
+    active). At the sizes of the recipes here that gap is lost in the noise of some thousand examples, so this is the
+    gap of the network's own output.
+
+    **Example.** f = x_1, S = {1, 2}: f^(S - 2) = 1, f^(S - 1) = 0, f^(S + 3) = 0.
+
+    >>> signs = torch.cartesian_prod(*3 * [torch.tensor([1.0, -1.0])])
+    >>> fourier_gap(signs, signs[:, :1], signs[:, 0] * signs[:, 1], torch.tensor([True, True, False]))
+    tensor(0., dtype=torch.float64)
+    """
+    weighted = (outputs.squeeze(1) * answer).double()
+    found = (weighted @ inputs.double() / len(weighted)).abs()  # chi_S times x_i is chi of S without i, or with
+    if relevant.all() or not relevant.any():
+        return found.new_tensor(torch.nan)
+    return found[relevant].min() - found[~relevant].max()

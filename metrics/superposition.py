@@ -202,6 +202,64 @@ def sticky_fraction(W: W_) -> Float[Tensor, " label"]:
     return placed.mean(0).where(W.isfinite().all(), torch.nan)
 
 
+@metric(
+    title="Products of the features' directions (W^T W, row by row)", unit="product", task="sparse_features",
+    axes=("index",), per_example=False, source=f"{PAPER}, 'Demonstrating superposition'",
+    undefined="a weight is not finite",
+)  # fmt: skip
+def feature_products(W: W_) -> Float[Tensor, " pair"]:
+    """Which features share a direction, which oppose each other, which are orthogonal?
+
+    **Definition.** W_i . W_j for all i and j.
+
+    **Reads.** `W` [d_hidden n_features].
+
+    **Returns** [pair], index i * n_features + j: |W_i|^2 where i = j. A rotation of all directions changes nothing.
+    NaN where a weight is not finite.
+
+    **Source.** Elhage et al. 2022, whose figures show this matrix.
+
+    **Example.** Two opposite features and one of its own:
+
+    >>> feature_products(torch.tensor([[1.0, -1.0, 0.0], [0.0, 0.0, 2.0]])).view(3, 3)
+    tensor([[ 1., -1.,  0.],
+            [-1.,  1.,  0.],
+            [ 0.,  0.,  4.]], dtype=torch.float64)
+    """
+    return (W.double().T @ W.double()).flatten()
+
+
+@metric(
+    title="Features that jumped (share of a dimension moved by over 0.15 since the checkpoint before)",
+    unit="features", task="sparse_features", lower=0.0, per_example=False,
+    source=f"{PAPER}, 'Discrete \"energy level\" jumps'", undefined="a weight is not finite",
+)  # fmt: skip
+def dimensionality_jumps(W: W_, W_previous: W_) -> Tensor:
+    """Do features jump from one share of a dimension to another?
+
+    **Definition.** The number of features that are represented (|W_i| > 0.5) at this checkpoint and the one before,
+    and whose D_i differs by more than 0.15 between the two.
+
+    **Reads.** `W` [d_hidden n_features]; `W_previous`, the same at the checkpoint before.
+
+    **Returns** one exact number in 0 .. n_features. NaN where a weight is not finite.
+
+    **Source.** Elhage et al. 2022 show features that jump between levels and give no threshold; 0.15 is ours, more
+    than the distance of any two neighbouring levels from 3/8 to 3/4. Checkpoints that are far apart make a jump of
+    any slow change.
+
+    **Example.** One that was alone now has an opposite, which was not represented before:
+
+    >>> before, now = torch.tensor([[1.0, 0.0], [0.0, 0.1]]), torch.tensor([[1.0, -1.0], [0.0, 0.0]])
+    >>> dimensionality_jumps(now, before)
+    tensor(1., dtype=torch.float64)
+    """
+    there = (W.double().norm(dim=0) > REPRESENTED) & (W_previous.double().norm(dim=0) > REPRESENTED)
+    moved = (_dimensionality(W, shortest=0.0) - _dimensionality(W_previous, shortest=0.0)).abs() > 0.15
+    count = (there & moved).double().sum()
+    return count.where(W.isfinite().all() & W_previous.isfinite().all(), torch.nan)
+
+
 def _dimensionality(W: W_, *, shortest: float) -> Float[Tensor, " feature"]:  # noqa: N803  (the paper's name)
     products = W.double().T @ W.double()
     squared = products.diagonal()

@@ -16,10 +16,13 @@ from dynamics.recipe import read_recipe
 from dynamics.tasks import Subject, build_task
 from dynamics.training import train_recipe
 from metrics.sparse_parity import (
+    fourier_gap,
     hinge_loss,
+    largest_change,
     largest_weight,
     parity_accuracy,
     parity_coefficient,
+    relevant_bits_first,
     relevant_weight_ratio,
 )
 
@@ -59,6 +62,40 @@ def test_weights_by_hand() -> None:
     assert largest_weight(w, relevant).tolist() == [3, 1]
 
 
+def test_the_gap_is_that_of_the_parities_of_all_but_one_bit() -> None:
+    relevant, answer = torch.arange(6) < 3, SIGNS[:, :3].prod(1)
+    pairs = 0.9 * SIGNS[:, [0, 1]].prod(1) + 0.7 * SIGNS[:, [0, 2]].prod(1) + 0.8 * SIGNS[:, [1, 2]].prod(1)
+    assert float(fourier_gap(SIGNS, pairs[:, None], answer, relevant)) == pytest.approx(0.7)
+    four = pairs + 0.5 * SIGNS[:, :4].prod(1)
+    assert float(fourier_gap(SIGNS, four[:, None], answer, relevant)) == pytest.approx(0.2)
+    assert float(fourier_gap(SIGNS, answer[:, None], answer, relevant)) == 0  # learnt: no gap is left
+    brute = min(abs(float((four * SIGNS[:, [i for i in range(3) if i != left]].prod(1)).mean())) for left in range(3))
+    brute -= max(abs(float((four * answer * SIGNS[:, more]).mean())) for more in range(3, 6))
+    assert float(fourier_gap(SIGNS, four[:, None], answer, relevant)) == pytest.approx(brute)
+
+
+def test_an_output_of_noise_has_no_gap() -> None:
+    inputs = 2.0 * torch.randint(0, 2, (4096, 30), generator=torch.Generator().manual_seed(0)) - 1
+    noise = torch.randn(4096, 1, generator=torch.Generator().manual_seed(1))
+    assert -4 / 64 < float(fourier_gap(inputs, noise, inputs[:, :3].prod(1), torch.arange(30) < 3)) < 0
+
+
+def test_what_moved_and_what_stands_out_by_hand() -> None:
+    relevant, first = torch.tensor([True, True, False, False]), torch.zeros(1, 4, 2)
+    w = torch.tensor([[[1.0, -3.0], [0.2, 0.2], [0.5, -0.5], [1.0, 0.0]]])
+    assert largest_change(w, first, relevant).tolist() == [3, 1]
+    assert largest_change(w, w, relevant).tolist() == [0, 0]
+    assert float(relevant_bits_first(w, relevant)) == 0.5  # the first stands above both others, the second below
+    assert float(relevant_bits_first(torch.ones(1, 4, 2), relevant)) == 0.5
+    assert float(relevant_bits_first(w, ~relevant)) == 0.5
+    assert float(relevant_bits_first(w, torch.tensor([True, False, False, False]))) == 1
+
+
+def test_weights_that_know_nothing_tell_no_bits_apart() -> None:
+    w = torch.randn(1, 1000, 50, generator=torch.Generator().manual_seed(0))
+    assert float(relevant_bits_first(w, torch.arange(1000) < 300)) == pytest.approx(0.5, abs=0.05)
+
+
 def test_weights_that_know_nothing_have_a_ratio_of_one() -> None:
     w = torch.randn(1, 1000, 50, generator=torch.Generator().manual_seed(0))
     relevant = torch.arange(1000) < 300
@@ -71,6 +108,9 @@ def test_nothing_to_measure_gives_nan() -> None:
     assert relevant_weight_ratio(w, every).isnan()
     assert relevant_weight_ratio(torch.zeros(1, 3, 2), torch.tensor([True, False, False])).isnan()
     assert largest_weight(w, every).isnan().tolist() == [False, True]
+    assert largest_change(w, w, every).isnan().tolist() == [False, True]
+    assert relevant_bits_first(w, every).isnan()
+    assert fourier_gap(SIGNS[:, :3], SIGNS[:, :1], SIGNS[:, 0], every).isnan()
     broken, answer = torch.tensor([[math.inf], [math.nan]]), torch.ones(2)
     for metric in (parity_accuracy, hinge_loss):
         assert metric(broken, answer).isnan().all()
@@ -83,6 +123,9 @@ def test_inputs_are_left_as_they_are() -> None:
         metric(outputs, answer)
     for metric in (relevant_weight_ratio, largest_weight):
         metric(w, relevant)
+    relevant_bits_first(w, relevant)
+    largest_change(w, w, relevant)
+    fourier_gap(torch.ones(2, 3), outputs, answer, relevant)
     assert torch.equal(outputs, torch.ones(2, 1))
     assert torch.equal(w, torch.ones(1, 3, 2))
     assert relevant.tolist() == [True, False, False]
@@ -107,14 +150,20 @@ def leaves_its_beginning(curve: pl.DataFrame, until: int) -> int:
 
 @pytest.mark.slow
 def test_the_weights_know_the_bits_long_before_the_accuracy_moves(tmp_path: Path) -> None:
+    """By eye on the ratio, and by the detected events: the bits stand out before the accuracy rises."""
     recipe = read_recipe(ROOT / "runs" / "sparse-parity.toml")
     train_recipe(recipe, tmp_path / CHECKPOINTS)
-    curves = carry_out(recipe, out=tmp_path).measurements()
+    run = carry_out(recipe, out=tmp_path)
+    curves = run.measurements()
     for series, rows in curves.partition_by("series", as_dict=True).items():
         first = {
             name: leaves_its_beginning(rows.filter(metric=name).sort("step"), until=200)
             for name in ("relevant_weight_ratio", "parity_accuracy")
         }
         assert first["parity_accuracy"] - first["relevant_weight_ratio"] >= 100, series  # 180 and 220 when written
+        events = run.events().filter(kind="transition", direction="up", series=series[0])
+        rise = events.filter(metric="parity_accuracy").sort("magnitude").tail(1)
+        stand_out = events.filter(metric="relevant_bits_first").sort("magnitude").tail(1)
+        assert stand_out["upper"].item() < rise["lower"].item(), series
         last = rows.filter((pl.col("step") == 2000) & (pl.col("metric") == "parity_accuracy"))
         assert last["value"].item() == 1.0

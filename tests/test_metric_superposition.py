@@ -15,9 +15,11 @@ from dynamics.tasks.sparse_features import Settings, draw
 from dynamics.training import train_recipe
 from metrics.superposition import (
     STICKY_LABELS,
+    dimensionality_jumps,
     dimensionality_sum,
     dimensions_per_feature,
     feature_dimensionality,
+    feature_products,
     features_represented,
     interference,
     reconstruction_loss,
@@ -111,11 +113,36 @@ def test_the_loss_weighs_features_by_importance() -> None:
     assert reconstruction_loss(inputs, outputs, torch.tensor([1.0, 0.2])).tolist() == pytest.approx([1.0, 0.05])
 
 
+def test_products_are_lengths_on_the_diagonal_and_do_not_change_with_a_rotation() -> None:
+    products = feature_products(OCTAHEDRON).view(6, 6)
+    assert products.diagonal().tolist() == pytest.approx(6 * [1.0])
+    assert sorted(products.flatten().round().tolist()) == 6 * [-1.0] + 24 * [0.0] + 6 * [1.0]
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).Q
+    turned = feature_products(turn @ OCTAHEDRON.double())
+    torch.testing.assert_close(turned, products.flatten(), atol=1e-6, rtol=0)
+    assert float(interference(OCTAHEDRON)) == pytest.approx(float(products.square().sum() - 6))
+    assert feature_products(torch.full((2, 3), math.nan)).isnan().all()
+
+
+def test_a_jump_is_a_feature_that_was_there_and_shares_its_dimension_otherwise() -> None:
+    alone = torch.eye(2)
+    paired = torch.tensor([[1.0, -1.0], [0.0, 0.0]])
+    assert float(dimensionality_jumps(paired, alone)) == 2  # 1 to 1/2
+    assert float(dimensionality_jumps(alone, alone)) == 0
+    assert float(dimensionality_jumps(2 * alone, alone)) == 0  # longer, and as much alone
+    assert float(dimensionality_jumps(paired, 0.4 * alone)) == 0  # not there before
+    slow = torch.tensor([[1.0, 0.1], [0.0, 1.0]])
+    assert float(dimensionality_jumps(slow, alone)) == 0
+    assert dimensionality_jumps(alone, torch.full((2, 2), math.nan)).isnan()
+
+
 def test_inputs_are_left_as_they_are() -> None:
-    w = OCTAHEDRON.clone()
+    w, before = OCTAHEDRON.clone(), OCTAHEDRON.clone()
     for metric in (feature_dimensionality, dimensionality_sum, dimensions_per_feature, interference,
-                   features_represented, sticky_fraction):  # fmt: skip
+                   features_represented, sticky_fraction, feature_products):  # fmt: skip
         metric(w)
+    dimensionality_jumps(w, before)
+    assert torch.equal(before, OCTAHEDRON)
     assert torch.equal(w, OCTAHEDRON)
 
 
