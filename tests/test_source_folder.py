@@ -142,7 +142,7 @@ def test_a_configuration_of_a_library_that_is_absent_is_an_empty_shell(tmp_path:
     del sys.modules["absent_library"]
     series = dynamics.open_series(f"file:{path}")
     weights = open_checkpoint(series, series.checkpoints[0]).weights
-    assert weights.settings == {"activation": "gelu"}
+    assert weights.settings == {"act_fn": "gelu"}
     assert SeriesModel(weights).config.activation == "gelu"
 
 

@@ -267,7 +267,8 @@ def test_a_path_out_of_the_repo_is_refused(hub: StandIn, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("locator", "message"),
     [
-        ("datadecide-c4-4M", "hf_olmo"), ("crystal", "stranger's code"), ("pythia-160", "did you mean 'pythia-160m'"),
+        ("datadecide-c4-4M", "hf_olmo"), ("crystal", "--trust-remote-code"),
+        ("pythia-160", "did you mean 'pythia-160m'"),
         ("hub:acme/absent", "not at"), ("hub:nonsense", "ORG/NAME"), ("hub:acme/stepless", "no steps in the names"),
         ("acme/tiny", "hub:acme/tiny"), ("ftp:acme", "unknown source 'ftp'"),
     ],
@@ -286,6 +287,14 @@ def test_the_catalogue_entry_of_a_repo_is_used_for_the_repo_too(hub: StandIn) ->
     assert named.checkpoints == tuple(Checkpoint("pythia-14m", c.step, "", c.tokens_seen, c.revision)
                                       for c in by_repo.checkpoints)  # fmt: skip
     assert [c.tokens_seen for c in named.checkpoints] == [0, 2_097_152, 2_097_152_000]
+
+
+def test_every_recipe_of_datadecide_is_listed_and_refused_with_the_reason() -> None:
+    found = [entry for entry in catalogue.entries().values() if entry.repo.startswith("allenai/DataDecide-")]
+    assert len({entry.repo.rsplit("-", 1)[0] for entry in found}) == 25
+    assert len({entry.repo.rsplit("-", 1)[1] for entry in found}) == 14
+    assert len({entry.repo for entry in found}) == 25 * 14
+    assert all("hf_olmo" in entry.refused for entry in found)
 
 
 def test_every_entry_of_the_catalogue_says_what_a_person_needs() -> None:

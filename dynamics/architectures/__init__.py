@@ -56,15 +56,17 @@ def recognise(weights: Weights) -> Architecture:
     if weights.config is not None and weights.code is not None and remote_code.names(weights.config):
         config, model = remote_code.load(weights.config, weights.code)
         return Architecture(config, model=model, own_code=remote_code.describe(weights.config, weights.code))
-    if weights.config is not None:
-        return Architecture(_from_json(dict(weights.config)))
+    known = weights.config or {}
+    if "model_type" in known:
+        return Architecture(_from_json(dict(known)))
     for names in _modules("names_"):
         if names.matches(weights.tensors):
-            return Architecture(names.config(weights.tensors, weights.settings), names.convert)
+            return Architecture(names.config(weights.tensors, {**weights.settings, **known}), names.convert)
     shown = ", ".join(list(weights.tensors)[:4])
     msg = (
-        f"no architecture is known for tensors {shown}, ... without a config.json; expected the names of "
-        f"{', '.join(module.__name__.rsplit('names_')[1] for module in _modules('names_'))}, or a config.json beside"
+        f"no architecture is known for tensors {shown}, ... without a config.json that names a 'model_type'; expected "
+        f"the names of {', '.join(module.__name__.rsplit('names_')[1] for module in _modules('names_'))}, or the "
+        "config.json that save_pretrained writes"
     )
     raise CheckpointError(msg)
 
@@ -96,6 +98,15 @@ def size(config: PretrainedConfig, name: str) -> int:
 def is_superfluous(family: str, name: str) -> bool:
     """Whether a tensor belongs to a part of the published model that is not measured, such as another head."""
     return name.startswith(getattr(_of_family(family), "SUPERFLUOUS", ()))
+
+
+def sizes(config: PretrainedConfig, n_params: int) -> dict[str, Any]:
+    """The sizes of a model under the field's names."""
+    known = {"n_layers": "num_hidden_layers", "n_heads": "num_attention_heads", "d_model": "hidden_size",
+             "d_vocab": "vocab_size", "n_ctx": "max_position_embeddings"}  # fmt: skip
+    return {"family": config.model_type} | {ours: size(config, name) for ours, name in known.items()} | {
+        "n_params": n_params
+    }
 
 
 def weight_site(config: PretrainedConfig, site: str, parameters: Mapping[str, Tensor]) -> Tensor:
@@ -149,10 +160,7 @@ def by_head(rows: Tensor, config: PretrainedConfig) -> Tensor:
 
 def _from_json(settings: dict[str, Any]) -> PretrainedConfig:
     families()  # our own family announces itself to transformers when its file is imported
-    family = settings.pop("model_type", None)
-    if family is None:
-        msg = "config.json names no 'model_type'; expected the configuration that save_pretrained writes"
-        raise CheckpointError(msg)
+    family = settings.pop("model_type")
     try:
         return AutoConfig.for_model(family, **settings)
     except ValueError as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dynamics.architectures.small_transformer import ACTIVATIONS, SmallTransformerConfig
+from dynamics.architectures.small_transformer import ACTIVATIONS, NEURON_NORM, SmallTransformerConfig
 from dynamics.errors import CheckpointError
 
 # Masks and placeholders that TransformerLens saves among the parameters.
@@ -21,13 +21,15 @@ def matches(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def config(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> SmallTransformerConfig:
-    """Sizes from the shapes. The activation cannot be told from them: it is ReLU unless the settings name another."""
-    activation = str(settings.get("activation", "relu"))
-    if activation not in ACTIVATIONS and "blocks.0.mlp.W_in" in tensors:
-        msg = f"activation {activation!r} is not known; expected one of {', '.join(ACTIVATIONS)}"
+    """Sizes from the shapes. What cannot be told from them is as TransformerLens' own configuration says: else the
+    activation is ReLU, and there are norms where these have parameters."""
+    activation = str(settings.get("act_fn") or settings.get("act_type") or "relu").lower()
+    if activation.removesuffix(NEURON_NORM) not in ACTIVATIONS and "blocks.0.mlp.W_in" in tensors:
+        msg = f"activation {activation!r} is not known; expected one of {', '.join(ACTIVATIONS)}, solu_ln"
         raise CheckpointError(msg)
     heads, d_model, d_head = tensors["blocks.0.attn.W_Q"].shape
     w_in = tensors.get("blocks.0.mlp.W_in")
+    norm = _norm(settings, "LN" if "ln_final.w" in tensors else None)
     return SmallTransformerConfig(
         d_vocab=tensors["embed.W_E"].shape[0],
         n_ctx=tensors["pos_embed.W_pos"].shape[0],
@@ -36,12 +38,28 @@ def config(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> SmallT
         d_model=d_model,
         d_head=d_head,
         d_mlp=0 if w_in is None else w_in.shape[1],
-        activation=activation if activation in ACTIVATIONS else "relu",
-        layer_norm="ln_final.w" in tensors,
+        activation="relu" if w_in is None else activation,
+        layer_norm=norm is not None,
+        norm_parameters="ln_final.w" in tensors,
+        neuron_norm_parameters="blocks.0.mlp.ln.w" in tensors,
+        final_rms=bool(settings.get("final_rms")),
+        layer_norm_eps=float(settings.get("eps", 1e-5)),
+        shortformer=bool(settings.get("shortformer_pos")) or settings.get("positional_embedding_type") == "shortformer",
         attention_bias="blocks.0.attn.b_Q" in tensors,
         mlp_bias="blocks.0.mlp.b_in" in tensors,
         unembed_bias="unembed.b_U" in tensors,
     )
+
+
+def _norm(settings: Mapping[str, Any], found: str | None) -> str | None:
+    """Which norm there is: LN, or LNPre without parameters; None where there is none."""
+    if "normalization" not in settings and "normalization_type" not in settings:
+        return found
+    named = settings.get("normalization", settings.get("normalization_type"))
+    if named not in (None, "LN", "LNPre"):
+        msg = f"normalization {named!r} is not known; expected 'LN', 'LNPre' or none"
+        raise CheckpointError(msg)
+    return named
 
 
 def convert(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

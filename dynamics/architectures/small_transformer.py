@@ -8,6 +8,8 @@ load into it; being a transformers model, it saves, loads and is measured like a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,12 +22,25 @@ from dynamics.architectures import numbered
 
 FAMILY = "small_transformer"
 
-ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
+
+class SoLU(nn.Module):
+    """x softmax(x) over the neurons (Elhage et al. 2022, "Softmax Linear Units")."""
+
+    def forward(self, neurons: Tensor) -> Tensor:
+        return neurons * neurons.softmax(-1)
+
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU, "gelu": nn.GELU, "gelu_new": partial(nn.GELU, "tanh"), "silu": nn.SiLU, "solu": SoLU,
+}  # fmt: skip
+NEURON_NORM = "_ln"  # "solu_ln" normalises the neurons after their activation
 
 
 class SmallTransformerConfig(PretrainedConfig):
     """Sizes in TransformerLens' names. `d_mlp = 0` is attention only.
 
+    Norms without parameters (`norm_parameters = False`) are what is left when these are folded into the weights that
+    follow; `final_rms` leaves out the last norm's centring; `solu_ln` has a norm inside the MLP.
     `embedding_std` is the spread of both embeddings at the start; None is 1/sqrt(d_model), as in the grokking papers.
     """
 
@@ -47,6 +62,10 @@ class SmallTransformerConfig(PretrainedConfig):
     d_mlp: int = 0
     activation: str = "relu"
     layer_norm: bool = True
+    norm_parameters: bool = True
+    neuron_norm_parameters: bool = True
+    final_rms: bool = False
+    layer_norm_eps: float = 1e-5
     shortformer: bool = False
     attention_bias: bool = False
     mlp_bias: bool = True
@@ -62,14 +81,24 @@ def _normal(*shape: int, fan_in: int) -> nn.Parameter:
 
 
 class LayerNorm(nn.Module):
-    """LayerNorm with TransformerLens' parameter names."""
+    """LayerNorm with TransformerLens' parameter names, or without parameters; `rms` does not centre."""
 
-    def __init__(self, d_model: int) -> None:
+    def __init__(self, width: int, eps: float, *, parameters: bool = True, rms: bool = False) -> None:
         super().__init__()
-        self.w, self.b = nn.Parameter(torch.ones(d_model)), nn.Parameter(torch.zeros(d_model))
+        self.w = nn.Parameter(torch.ones(width)) if parameters else None
+        self.b = nn.Parameter(torch.zeros(width)) if parameters and not rms else None
+        self.eps, self.rms = eps, rms
 
     def forward(self, residual: Tensor) -> Tensor:
-        return nn.functional.layer_norm(residual, residual.shape[-1:], self.w, self.b)
+        if self.rms:
+            return nn.functional.rms_norm(residual, residual.shape[-1:], self.w, self.eps)
+        return nn.functional.layer_norm(residual, residual.shape[-1:], self.w, self.b, self.eps)
+
+
+def _norm(config: SmallTransformerConfig, *, rms: bool = False) -> nn.Module:
+    if not config.layer_norm:
+        return nn.Identity()
+    return LayerNorm(config.d_model, config.layer_norm_eps, parameters=config.norm_parameters, rms=rms)
 
 
 class Attention(nn.Module):
@@ -125,7 +154,10 @@ class MLP(nn.Module):
 
     def __init__(self, config: SmallTransformerConfig) -> None:
         super().__init__()
-        self.activation = ACTIVATIONS[config.activation]()
+        self.activation = ACTIVATIONS[config.activation.removesuffix(NEURON_NORM)]()
+        self.ln = None
+        if config.activation.endswith(NEURON_NORM):
+            self.ln = LayerNorm(config.d_mlp, config.layer_norm_eps, parameters=config.neuron_norm_parameters)
         self.W_in = _normal(config.d_model, config.d_mlp, fan_in=config.d_model)
         self.W_out = _normal(config.d_mlp, config.d_model, fan_in=config.d_mlp)
         self.b_in = nn.Parameter(torch.zeros(config.d_mlp)) if config.mlp_bias else None
@@ -133,7 +165,8 @@ class MLP(nn.Module):
 
     def forward(self, residual: Tensor) -> Tensor:
         hidden = residual @ self.W_in
-        out = self.activation(hidden if self.b_in is None else hidden + self.b_in) @ self.W_out
+        neurons = self.activation(hidden if self.b_in is None else hidden + self.b_in)
+        out = (neurons if self.ln is None else self.ln(neurons)) @ self.W_out
         return out if self.b_out is None else out + self.b_out
 
 
@@ -144,8 +177,8 @@ class Block(nn.Module):
         super().__init__()
         self.attn = Attention(config, layer)
         self.mlp = MLP(config) if config.d_mlp else None
-        self.ln1 = LayerNorm(config.d_model) if config.layer_norm else nn.Identity()
-        self.ln2 = LayerNorm(config.d_model) if config.layer_norm and config.d_mlp else nn.Identity()
+        self.ln1 = _norm(config)
+        self.ln2 = _norm(config) if config.d_mlp else nn.Identity()
 
     def forward(self, residual: Tensor, positions: Tensor | None, output_attentions: bool) -> tuple[Tensor, Any]:
         out, pattern = self.attn(self.ln1(residual), positions, output_attentions)
@@ -191,7 +224,7 @@ class SmallTransformer(PreTrainedModel):
         self.embed = Embed("W_E", config.d_vocab, config.d_model, config.embedding_std)
         self.pos_embed = Embed("W_pos", config.n_ctx, config.d_model, config.embedding_std)
         self.blocks = nn.ModuleList([Block(config, layer) for layer in range(config.n_layers)])
-        self.ln_final = LayerNorm(config.d_model) if config.layer_norm else nn.Identity()
+        self.ln_final = _norm(config, rms=config.final_rms)
         self.unembed = Unembed(config)
         self.post_init()
 

@@ -90,11 +90,10 @@ def _states(content: object, place: str) -> dict[int, Mapping[str, Any]]:
 
 
 def _settings(content: object) -> dict[str, Any]:
-    """What the file's configuration says that shapes do not tell."""
+    """What the file's configuration says, of which shapes tell the sizes alone."""
     config = content.get("config") if isinstance(content, Mapping) else None
     fields = config if isinstance(config, Mapping) else getattr(config, "__dict__", {})
-    activation = fields.get("act_fn") or fields.get("act_type")
-    return {"activation": str(activation).lower()} if activation else {}
+    return {str(name): value for name, value in fields.items() if isinstance(value, str | int | float | None)}
 
 
 def _weights(state: object, settings: Mapping[str, Any], where: str) -> Weights:
