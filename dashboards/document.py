@@ -24,6 +24,7 @@ from dashboards.pictures import inline_json, packed, vega_script
 from dashboards.provenance import facts, gaps, provenance
 from dashboards.published import published_table
 from dashboards.side_by_side import seed_figures
+from dashboards.skills import skill_tables
 from dashboards.sparkline import sparkline
 from dashboards.summary import Finding, summarise
 from dashboards.wording import change, count
@@ -99,11 +100,10 @@ def _words(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], t
 
 
 def _comparison(frames: Frames) -> dict[str, Any] | None:
-    """Tables that hold a run beside what was published, and its seeds beside each other."""
+    """Tables that hold a run beside what was published, its seeds beside each other, and its single skills."""
     gathered = as_gathered(frames)
-    told = [published_table(frames), *(
-        steps_table(gathered, group) for group in gathered.group_names() if len(gathered.seeds(group)) > 1
-    )]  # fmt: skip
+    seeds = [steps_table(gathered, group) for group in gathered.group_names() if len(gathered.seeds(group)) > 1]
+    told = [published_table(frames), *seeds, *skill_tables(frames)]
     tables = [table for table in told if table is not None and table.rows]
     return {"tables": tables, "cautions": []} if tables else None
 

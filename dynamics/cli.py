@@ -177,6 +177,29 @@ def detect(
 
 
 @app.command()
+def monogenic(
+    folder: Folder,
+    metric: Annotated[str | None, typer.Option(help="A metric; by default those of single skills.")] = None,
+    plateau: Annotated[float, typer.Option(help="How far the values of a plateau may lie apart.")] = 0.7,
+    drop: Annotated[float, typer.Option(help="How far the second plateau lies below the first, at least.")] = 2.0,
+) -> None:
+    """Say which curves fall once, from one plateau to another, and which by degrees (Michaud et al. 2023)."""
+    from dynamics.monogenic import SKILLS, skills
+    from dynamics.monogenic import monogenic as tell
+    from dynamics.run import Run
+
+    curves = Run(folder).measurements()
+    if metric is None:
+        table, wanted = skills(curves), ", ".join(SKILLS)
+    else:
+        table, wanted = tell(curves.filter(pl.col("metric") == metric), plateau=plateau, drop=drop), metric
+    if table.is_empty():
+        msg = f"{folder} has no measurements of {wanted}; name one that it has with '--metric'"
+        raise UsageError(msg)
+    print_table(table, f"curves in {folder}")
+
+
+@app.command()
 def show(folder: Folder) -> None:
     """Show a run in the terminal: what emerged, when, how sure, each with its curve; CSV in a pipe."""
     from dashboards.frames import read_frames

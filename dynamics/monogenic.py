@@ -1,8 +1,8 @@
 """Monogenic and polygenic curves (Michaud et al. 2023): does a loss fall once, from one plateau to another, or by
 degrees? Read from stored measurements; loads without torch.
 
-The continuous version, the share of the fall that is its largest single drop, is `sudden_drop_share` of
-`dynamics.events.indices`.
+Whoever wants a number and not a verdict reads the share of the fall that is its largest single drop: 1 for a curve
+that falls between two checkpoints, about 1/n for one that falls evenly over n.
 """
 
 from __future__ import annotations
@@ -10,6 +10,12 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from dynamics.events.indices import sudden_drop_share
+
+# The metrics of single skills, each with the plateau and the drop that its reach allows: the paper's nats for tokens,
+# and a fifth of them for questions with two answers, whose loss falls from ln 2.
+SKILLS = {"quantum_loss": (0.7, 2.0), "quantum_token_loss": (0.7, 2.0), "subtask_loss": (0.14, 0.4)}
 
 CURVE = ("series", "stage", "metric", "layer", "head", "index", "label")
 
@@ -39,16 +45,27 @@ def single_drop(loss: NDArray[np.float64], *, plateau: float = 0.7, drop: float 
 def monogenic(frame: pl.DataFrame, *, plateau: float = 0.7, drop: float = 2.0) -> pl.DataFrame:
     """For each curve of a frame of measurements whether it is monogenic, and between which steps it fell.
 
-    Columns: those that name a curve, `monogenic`, and `before` and `after`, the steps around the drop; these two are
-    null for a curve that is not. A drop below the reach of a curve (ln 2 for a yes-or-no question) needs a `drop` and
-    a `plateau` to its measure.
+    Columns: those that name a curve, `monogenic`, `before` and `after`, the steps around the drop, which are null for
+    a curve that is not, and `largest_drop_share`, the largest single drop as a share of the whole. A drop beyond the
+    reach of a curve (ln 2 for a yes-or-no question) needs a `drop` and a `plateau` to its measure.
     """
     names = [name for name in CURVE if name in frame.columns]
     rows = []
     for key, curve in frame.sort("step").group_by(names, maintain_order=True):
-        steps = curve["step"].to_list()
-        j = single_drop(curve["value"].cast(pl.Float64).fill_null(np.nan).to_numpy(), plateau=plateau, drop=drop)
+        steps, loss = curve["step"].to_list(), curve["value"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        j = single_drop(loss, plateau=plateau, drop=drop)
         fell = (None, None) if j is None else (steps[j - 1], steps[j])
-        rows.append((*key, j is not None, *fell))
+        share = sudden_drop_share(loss)
+        rows.append((*key, j is not None, *fell, share if np.isfinite(share) else None))
     schema = {name: frame.schema[name] for name in names}
-    return pl.DataFrame(rows, {**schema, "monogenic": pl.Boolean, "before": pl.Int64, "after": pl.Int64}, orient="row")
+    said = {"monogenic": pl.Boolean, "before": pl.Int64, "after": pl.Int64, "largest_drop_share": pl.Float64}
+    return pl.DataFrame(rows, {**schema, **said}, orient="row")
+
+
+def skills(frame: pl.DataFrame) -> pl.DataFrame:
+    """`monogenic` for each metric of single skills that the frame has, with its own plateau and drop."""
+    found = [
+        monogenic(part, plateau=plateau, drop=drop) for metric, (plateau, drop) in SKILLS.items()
+        if (part := frame.filter(pl.col("metric") == metric)).height
+    ]  # fmt: skip
+    return pl.concat(found) if found else monogenic(frame.clear())

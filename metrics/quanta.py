@@ -17,12 +17,12 @@ Whole = Int[Tensor, " example"]
 
 
 @metric(
-    title="Loss of each subtask", unit="nats", task="multitask_parity", axes=("index",), lower=0.0, per_example=False,
-    source=PAPER, undefined="an output is not finite",
+    title="Loss of each subtask", unit="nats", task="multitask_parity", axes=("label",), lower=0.0, per_example=False,
+    version=2, source=PAPER, undefined="an output is not finite, or a subtask has no example",
 )  # fmt: skip
 def subtask_loss(
     outputs: Outputs, answer: Whole, subtask: Whole, frequency: Float[Tensor, " subtask"]
-) -> Float[Tensor, " subtask"]:
+) -> dict[str, Tensor]:
     """Which of the skills has the network learnt?
 
     **Definition.** The mean cross-entropy over each subtask's examples. Of `frequency` only the number of subtasks
@@ -31,18 +31,18 @@ def subtask_loss(
     **Reads.** `outputs` [example 2], two logits; `answer` [example], 0 or 1; `subtask` [example], from 0; `frequency`
     [subtask].
 
-    **Returns** [subtask], nats, index from 0, the most frequent first; chance is ln 2. NaN where an output is not
-    finite, or a subtask has no example. A rare subtask's loss rises above ln 2 before it is learnt: a first passage
-    below ln 2 says nothing.
+    **Returns** one number for each subtask, nats, the most frequent numbered 0; chance is ln 2. NaN where an output
+    is not finite, or a subtask has no example. A rare subtask's loss rises above ln 2 before it is learnt: a first
+    passage below ln 2 says nothing.
 
     **Source.** Michaud et al. 2023, multitask sparse parity.
 
-    **Example.** Equal logits on two subtasks:
+    **Example.** Equal logits on two subtasks, ln 2 for each:
 
     >>> subtask_loss(torch.zeros(4, 2), torch.tensor([0, 1, 1, 0]), torch.tensor([0, 0, 1, 1]), torch.ones(2) / 2)
-    tensor([0.6931, 0.6931], dtype=torch.float64)
+    {'subtask 0': tensor(0.6931, dtype=torch.float64), 'subtask 1': tensor(0.6931, dtype=torch.float64)}
     """
-    return _by_subtask(_losses(outputs, answer), subtask, len(frequency))
+    return _named(_by_subtask(_losses(outputs, answer), subtask, len(frequency)))
 
 
 @metric(
@@ -74,12 +74,12 @@ def frequency_weighted_loss(
 
 
 @metric(
-    title="Accuracy on each subtask", unit="fraction", task="multitask_parity", axes=("index",), lower=0.0, upper=1.0,
-    per_example=False, source=PAPER, undefined="a subtask has no example",
+    title="Accuracy on each subtask", unit="fraction", task="multitask_parity", axes=("label",), lower=0.0, upper=1.0,
+    per_example=False, version=2, source=PAPER, undefined="an output is not finite, or a subtask has no example",
 )  # fmt: skip
 def subtask_accuracy(
     outputs: Outputs, answer: Whole, subtask: Whole, frequency: Float[Tensor, " subtask"]
-) -> Float[Tensor, " subtask"]:
+) -> dict[str, Tensor]:
     """What share of each subtask's questions is answered right?
 
     **Definition.** The share of a subtask's examples whose larger logit is the answer's; two equal logits are half
@@ -87,8 +87,8 @@ def subtask_accuracy(
 
     **Reads.** `outputs` [example 2]; `answer`, `subtask` [example]; `frequency` [subtask].
 
-    **Returns** [subtask], 0..1, index from 0; chance is 1/2. NaN where a subtask has no example, or an output is not
-    finite.
+    **Returns** one number for each subtask, 0..1; chance is 1/2. NaN where a subtask has no example, or an output is
+    not finite.
 
     **Source.** Michaud et al. 2023.
 
@@ -96,11 +96,11 @@ def subtask_accuracy(
 
     >>> subtask_accuracy(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]), torch.tensor([0, 1]),
     ...                  torch.ones(2) / 2)
-    tensor([1., 0.], dtype=torch.float64)
+    {'subtask 0': tensor(1., dtype=torch.float64), 'subtask 1': tensor(0., dtype=torch.float64)}
     """
     lead = outputs.gather(1, answer[:, None]).squeeze(1) - outputs.gather(1, 1 - answer[:, None]).squeeze(1)
     right = ((1 + lead.sign()) / 2).double().where(lead.isfinite(), torch.nan)  # the sign of NaN is 0
-    return _by_subtask(right, subtask, len(frequency))
+    return _named(_by_subtask(right, subtask, len(frequency)))
 
 
 @metric(
@@ -164,3 +164,9 @@ def _losses(outputs: Outputs, answer: Whole) -> Float[Tensor, " example"]:
 def _by_subtask(values: Float[Tensor, " example"], subtask: Whole, count: int) -> Float[Tensor, " subtask"]:
     """The mean of each subtask; NaN for one without examples."""
     return torch.stack([values[subtask == i].mean() for i in range(count)])
+
+
+def _named(values: Float[Tensor, " subtask"]) -> dict[str, Tensor]:
+    """By name, with numbers of equal width, so that names sort as numbers."""
+    width = len(str(len(values) - 1))
+    return {f"subtask {number:0{width}d}": value for number, value in enumerate(values)}

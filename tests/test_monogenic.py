@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dynamics.monogenic import monogenic, single_drop
+from dynamics.monogenic import monogenic, single_drop, skills
 
 
 def test_the_plateaus_are_tested_on_both_sides() -> None:
@@ -41,7 +41,20 @@ def test_every_curve_of_a_frame_gets_its_answer() -> None:
         for index, values in enumerate(([3.0, 3.1, 0.1, 0.0], [3.0, 2.0, 1.0, 0.0]))
     ])  # fmt: skip
     found = monogenic(frame.sample(fraction=1.0, shuffle=True, seed=0)).sort("index")
-    assert found.columns == ["series", "metric", "index", "monogenic", "before", "after"]
+    assert found.columns == ["series", "metric", "index", "monogenic", "before", "after", "largest_drop_share"]
     assert found["monogenic"].to_list() == [True, False]
-    assert found.row(0)[-2:] == (10, 20)
-    assert found.row(1)[-2:] == (None, None)
+    assert found.row(0)[-3:] == (10, 20, pytest.approx(1.0))
+    assert found.row(1)[-3:] == (None, None, pytest.approx(1 / 3))
+
+
+def test_each_kind_of_skill_is_held_to_its_own_reach_and_other_metrics_are_left_out() -> None:
+    falls = {"quantum_loss": [3.0, 3.0, 0.5], "subtask_loss": [0.69, 0.70, 0.1], "loss": [3.0, 3.0, 0.5]}
+    frame = pl.concat([
+        pl.DataFrame({"series": "a", "metric": metric, "label": "x", "step": [0, 1, 2], "value": values})
+        for metric, values in falls.items()
+    ])  # fmt: skip
+    found = skills(frame)
+    assert found["metric"].to_list() == ["quantum_loss", "subtask_loss"]
+    assert found["monogenic"].to_list() == [True, True]
+    assert not monogenic(frame.filter(pl.col("metric") == "subtask_loss"))["monogenic"][0]
+    assert skills(frame.filter(pl.col("metric") == "loss")).is_empty()

@@ -116,11 +116,12 @@ def _described(
 ) -> tuple[tuple[str, ...], dict[str, list[dict[str, Any]]]]:
     """A name for each quantum, its number and commonest tokens, and some of its tokens after their contexts."""
     names, examples = [], {}
-    for number in range(int(quantum.max()) + 1):
+    count = int(quantum.max()) + 1
+    for number in range(count):
         places = (quantum == number).nonzero().tolist()
         targets = Counter(int(tokens[row, place + 1]) for row, place in places)
         common = [_said(tokenizer, [token]) for token, _ in targets.most_common(TARGETS)]
-        name = f"{number + 1}: {' '.join(f'‘{word}’' for word in common)}"
+        name = f"{number + 1:0{len(str(count))}d}: {' '.join(f'‘{word}’' for word in common)}"
         every = -(-len(places) // SHOWN)
         names.append(name)
         examples[name] = [
