@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from dynamics.architectures import Architecture, build, recognise, size, weight_site
+from dynamics.architectures import Architecture, build, recognise, size, sizes, weight_site
 from dynamics.checkpoint import Weights
 from dynamics.errors import CheckpointError
 from dynamics.mapping import Plan, check_finite, essential, match, merge
@@ -94,16 +94,7 @@ class SeriesModel:
 
     def sizes(self) -> dict[str, Any]:
         """The sizes of the model under the field's names."""
-        config = self.config
-        return {
-            "family": config.model_type,
-            "n_layers": self.n_layers,
-            "n_heads": size(config, "num_attention_heads"),
-            "d_model": size(config, "hidden_size"),
-            "d_vocab": size(config, "vocab_size"),
-            "n_ctx": size(config, "max_position_embeddings"),
-            "n_params": sum(parameter.numel() for parameter in self.module.parameters()),
-        }
+        return sizes(self.config, sum(parameter.numel() for parameter in self.module.parameters()))
 
     def _build(self, architecture: Architecture, weights: Weights) -> None:
         self._architecture = architecture

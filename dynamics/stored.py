@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
-from dynamics.architectures import Architecture, build, recognise, size, weight_site
+from dynamics.architectures import Architecture, build, recognise, sizes, weight_site
 from dynamics.checkpoint import Weights
 from dynamics.errors import CheckpointError, UsageError
 from dynamics.mapping import Plan, check_finite, essential, match, merge
@@ -64,15 +64,8 @@ class WeightReader:
 
     def sizes(self, sites: StoredSites) -> dict[str, Any]:
         """What the weights tell of the model's sizes."""
-        config = sites.config
-        known = {"n_params": sum(tensor.numel() for tensor in sites.parameters.values())}
-        if config is None:
-            return known
-        return known | {
-            "family": config.model_type, "n_layers": size(config, "num_hidden_layers"),
-            "n_heads": size(config, "num_attention_heads"), "d_model": size(config, "hidden_size"),
-            "d_vocab": size(config, "vocab_size"), "n_ctx": size(config, "max_position_embeddings"),
-        }  # fmt: skip
+        n_params = sum(tensor.numel() for tensor in sites.parameters.values())
+        return {"n_params": n_params} if sites.config is None else sizes(sites.config, n_params)
 
     def _by_file(self, weights: Weights) -> dict[str, Tensor]:
         found = {
@@ -94,7 +87,7 @@ class _Skeleton:
 
     def __init__(self, architecture: Architecture) -> None:
         self.architecture = architecture
-        self.module = build(architecture.config, device="meta")
+        self.module = build(architecture.config, architecture.model, device="meta")
         self.slots: dict[str, Tensor] = dict(self.module.state_dict(keep_vars=True))
         self.plans: dict[frozenset[str], Plan] = {}
 

@@ -191,14 +191,13 @@ class _Sweep:
             before = tools.predecessors.of(checkpoint)
             places = [(held.checkpoint, held.weights.sha) for held in before]
             missing = self._missing(checkpoint, opened.weights.sha, places)
-            if missing:
-                frame = self._measure(opened, missing, before)
+            frame = self._measure(opened, missing, before) if missing else None
         except CheckpointError as error:
             tools.predecessors.lost.add(checkpoint)
             self._failed(checkpoint, error)
             return
         looked_at = self._looked_at(checkpoint, places)
-        if not missing:
+        if frame is None:
             tools.predecessors.keep(opened)
             # A step that has gone back to older weights must say so again.
             if self.known.get((checkpoint.stage, checkpoint.step)) != opened.weights.sha:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from metrics.contract import metric
+from metrics.reductions import Scalar, Weights, by_module, distance, gini, inner, norm, share, sum_of_sizes
 
-Weights = Mapping[str, Tensor]
-ByParameter = dict[str, Float[Tensor, ""]]
-CACHED = 1 << 16  # entries
+ByParameter = dict[str, Scalar]
 
 
 @metric(
@@ -22,7 +17,7 @@ CACHED = 1 << 16  # entries
     source="Nanda et al. 2023, 'Progress measures for grokking via mechanistic interpretability', section 5.1",
     undefined="a weight is not finite",
 )
-def sum_of_squared_weights(weights: Mapping[str, Tensor]) -> Tensor:
+def sum_of_squared_weights(weights: Weights) -> Scalar:
     """How large are the weights in all?
 
     **Definition.** The sum of the squares of every parameter, in float64. Tied parameters count once; buffers, such
@@ -39,7 +34,7 @@ def sum_of_squared_weights(weights: Mapping[str, Tensor]) -> Tensor:
     >>> sum_of_squared_weights({"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([[3.0]])})
     tensor(14., dtype=torch.float64)
     """
-    return torch.stack([_sum(torch.square, tensor) for tensor in weights.values()]).sum()
+    return torch.stack([norm(tensor) for tensor in weights.values()]).square().sum()
 
 
 @metric(
@@ -62,7 +57,7 @@ def weight_norm(weights: Weights) -> ByParameter:
     >>> weight_norm({"W": torch.tensor([[3.0, 0.0], [0.0, 4.0]])})
     {'W': tensor(5., dtype=torch.float64)}
     """
-    return {name: _norm(tensor) for name, tensor in weights.items()}
+    return {name: norm(tensor) for name, tensor in weights.items()}
 
 
 @metric(
@@ -87,7 +82,7 @@ def distance_from_first(weights: Weights, weights_first: Weights) -> ByParameter
     >>> distance_from_first({"W": torch.tensor([3.0, 0.0])}, {"W": torch.tensor([1.0, 0.0])})
     {'W': tensor(2., dtype=torch.float64)}
     """
-    return {name: _relative(weights[name], first) for name, first in weights_first.items()}
+    return {name: share(distance(weights[name], first), norm(first)) for name, first in weights_first.items()}
 
 
 @metric(
@@ -112,7 +107,7 @@ def distance_to_final(weights: Weights, weights_final: Weights) -> ByParameter:
     >>> distance_to_final({"W": torch.tensor([3.0, 0.0])}, {"W": torch.tensor([2.0, 0.0])})
     {'W': tensor(0.5000, dtype=torch.float64)}
     """
-    return {name: _relative(weights[name], final) for name, final in weights_final.items()}
+    return {name: share(distance(weights[name], final), norm(final)) for name, final in weights_final.items()}
 
 
 @metric(
@@ -138,7 +133,7 @@ def cosine_to_final(weights: Weights, weights_final: Weights) -> ByParameter:
     {'W': tensor(0.6000, dtype=torch.float64)}
     """
     return {
-        name: _sum(torch.mul, weights[name], final) / (_norm(weights[name]) * _norm(final))
+        name: inner(weights[name], final) / (norm(weights[name]) * norm(final))
         for name, final in weights_final.items()
     }
 
@@ -168,24 +163,58 @@ def hoyer_sparsity(weights: Weights) -> ByParameter:
     found = {}
     for name, tensor in weights.items():
         root = torch.tensor(float(tensor.numel()), dtype=torch.float64).sqrt()
-        found[name] = (root - _sum(torch.abs, tensor) / _norm(tensor)) / (root - 1)
+        found[name] = (root - sum_of_sizes(tensor) / norm(tensor)) / (root - 1)
     return found
 
 
-def _norm(tensor: Tensor) -> Float[Tensor, ""]:
-    return _sum(torch.square, tensor).sqrt()
+@metric(
+    title="Gini coefficient of each parameter", unit="fraction", axes=("label",), lower=0.0, upper=1.0,
+    source="Hurley and Rickard 2009, 'Comparing Measures of Sparsity', section II",
+    undefined="a parameter is zero, or a weight is not finite",
+)  # fmt: skip
+def gini_sparsity(weights: Weights) -> ByParameter:
+    """How unevenly is each parameter's size spread over its entries?
+
+    **Definition.** sum over i of (2 i - n - 1) |w|_(i) / (n sum |w|), |w|_(1) <= ... <= |w|_(n) the sorted absolute
+    values of the n entries.
+
+    **Reads.** `weights`, every parameter by name.
+
+    **Returns** name -> 0 (all alike in size) .. 1 - 1/n (a single entry). A normal distribution gives
+    sqrt(2) - 1 = 0.414 for many entries, an even one 1/3. NaN for a zero parameter.
+
+    **Source.** Hurley and Rickard 2009, section II, where it has all six properties asked of a measure of sparsity;
+    `hoyer_sparsity` has five. Departure: the entries of a large parameter of float32 are counted by their first
+    binary digits, in place of sorting them: an error below 1e-5 for entries that are spread.
+
+    **Example.** One entry of four:
+
+    >>> gini_sparsity({"W": torch.tensor([[0.0, 0.0], [5.0, 0.0]])})
+    {'W': tensor(0.7500, dtype=torch.float64)}
+    """
+    return {name: gini(tensor) for name, tensor in weights.items()}
 
 
-def _relative(tensor: Tensor, reference: Tensor) -> Float[Tensor, ""]:
-    """The distance as a share of the reference's norm; of a zero reference there is no share."""
-    distance = _sum(lambda here, there: (here - there).square(), tensor, reference).sqrt()
-    size = _norm(reference)
-    return torch.where(size > 0, distance / size, float("nan"))
+@metric(
+    title="Norm of each module", unit="weight", axes=("label",), lower=0.0,
+    source="Frobenius norm over the parameters of one layer's attention, MLP or norm",
+    undefined="a weight is not finite",
+)  # fmt: skip
+def module_norm(weights: Weights) -> ByParameter:
+    """How large is each module: the attention, the MLP, each norm of each layer, the embeddings?
 
+    **Definition.** The square root of the sum of squares over all parameters of the module. A module is what a
+    parameter's name has up to the part after the layer's number, or without one all but its last part.
 
-def _sum(of: Callable[..., Tensor], *tensors: Tensor) -> Float[Tensor, ""]:
-    """The sum of a function of each entry, in float64, by parts that fit a processor's cache: no copy of the whole."""
-    total = torch.zeros((), dtype=torch.float64, device=tensors[0].device)
-    for parts in zip(*(tensor.reshape(-1).split(CACHED) for tensor in tensors), strict=True):
-        total += of(*(part.double() for part in parts)).sum()
-    return total
+    **Reads.** `weights`, every parameter by name.
+
+    **Returns** module -> number >= 0. NaN where a weight is not finite.
+
+    **Source.** The usual Frobenius norm.
+
+    **Example.**
+
+    >>> module_norm({"layers.0.mlp.up.weight": torch.tensor([3.0]), "layers.0.mlp.down.weight": torch.tensor([4.0])})
+    {'layers.0.mlp': tensor(5., dtype=torch.float64)}
+    """
+    return by_module(weight_norm(weights))

@@ -12,7 +12,9 @@ from metrics.weight_norm import (
     cosine_to_final,
     distance_from_first,
     distance_to_final,
+    gini_sparsity,
     hoyer_sparsity,
+    module_norm,
     sum_of_squared_weights,
     weight_norm,
 )
@@ -72,12 +74,55 @@ def test_hoyer_by_hand_and_of_a_normal_distribution() -> None:
     assert float(hoyer_sparsity({"W": normal})["W"]) == pytest.approx(1 - math.sqrt(2 / math.pi), abs=0.01)
 
 
+def sorted_gini(tensor: Tensor) -> float:
+    """The definition, by sorting."""
+    entries = tensor.double().abs().flatten().sort().values
+    rank = torch.arange(1, len(entries) + 1)
+    return float(((2 * rank - len(entries) - 1) * entries).sum() / (len(entries) * entries.sum()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_gini_is_that_of_the_sorted_entries(dtype: torch.dtype) -> None:
+    draw = torch.Generator().manual_seed(0)
+    wide = torch.randn(500, 301, generator=draw) * torch.rand(500, 301, generator=draw).exp().pow(4)
+    for tensor in (wide.to(dtype), torch.tensor([0.0, 0, -3, 1, 1]).to(dtype)):
+        assert float(gini_sparsity({"W": tensor})["W"]) == pytest.approx(sorted_gini(tensor), abs=1e-5)
+
+
+def test_gini_by_hand_and_of_known_distributions() -> None:
+    """m of n entries alike: 1 - m / n; sqrt(2) - 1 for a normal distribution, 1/3 for an even one."""
+    assert float(gini_sparsity({"W": torch.tensor([2.0, -2, 0, 0, 0])})["W"]) == pytest.approx(1 - 2 / 5)
+    assert float(gini_sparsity({"W": torch.full((4, 4), -2.0)})["W"]) == pytest.approx(0, abs=1e-9)
+    normal = torch.randn(300, 300, generator=torch.Generator().manual_seed(0))
+    assert float(gini_sparsity({"W": normal})["W"]) == pytest.approx(math.sqrt(2) - 1, abs=0.003)
+    assert float(gini_sparsity({"W": torch.linspace(-1, 1, 90_001)})["W"]) == pytest.approx(1 / 3, abs=1e-4)
+
+
+def test_modules_are_the_roots_of_their_parameters_squares() -> None:
+    names = [name for name in weights() if name.startswith("gpt_neox.layers.1.mlp.")]
+    expected = torch.cat([weights()[name].double().flatten() for name in names]).norm()
+    torch.testing.assert_close(module_norm(weights())["gpt_neox.layers.1.mlp"], expected, rtol=1e-6, atol=0)
+    squares = torch.stack(list(module_norm(weights()).values())).square().sum()
+    torch.testing.assert_close(squares, sum_of_squared_weights(weights()))
+
+
+def test_half_precision_is_summed_in_float32() -> None:
+    """Squares of half precision overflow beyond 255, and a sum of ones stops growing at 2048."""
+    large, many = torch.full((4,), 1000.0).half(), torch.ones(100_000).half()
+    assert float(weight_norm({"W": large})["W"]) == 2000
+    assert float(sum_of_squared_weights({"W": many})) == pytest.approx(100_000)
+    assert float(distance_from_first({"W": -large}, {"W": large})["W"]) == 2
+
+
 def test_zero_and_nan() -> None:
     zero, broken = {"W": torch.zeros(3)}, {"W": torch.tensor([1.0, float("nan"), 0.0])}
     assert float(sum_of_squared_weights(zero)) == float(weight_norm(zero)["W"]) == 0
     assert sum_of_squared_weights(broken).isnan()
     assert weight_norm(broken)["W"].isnan()
     assert hoyer_sparsity(zero)["W"].isnan()
+    assert gini_sparsity(zero)["W"].isnan()
+    assert gini_sparsity(broken)["W"].isnan()
+    assert float(module_norm(zero)["W"]) == 0
     assert hoyer_sparsity({"W": torch.ones(1)})["W"].isnan()
     assert cosine_to_final(zero, zero)["W"].isnan()
     for distance in (distance_from_first, distance_to_final):
@@ -86,7 +131,7 @@ def test_zero_and_nan() -> None:
 
 def test_inputs_are_left_as_they_are() -> None:
     before = {name: tensor.clone() for name, tensor in weights().items()}
-    for metric in (sum_of_squared_weights, weight_norm, hoyer_sparsity):
+    for metric in (sum_of_squared_weights, weight_norm, hoyer_sparsity, gini_sparsity, module_norm):
         metric(weights())
     for metric in (distance_from_first, distance_to_final, cosine_to_final):
         metric(weights(), weights())

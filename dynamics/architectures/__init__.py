@@ -109,6 +109,15 @@ def sizes(config: PretrainedConfig, n_params: int) -> dict[str, Any]:
     }
 
 
+def sizes(config: PretrainedConfig, n_params: int) -> dict[str, Any]:
+    """The sizes of a model under the field's names."""
+    known = {"n_layers": "num_hidden_layers", "n_heads": "num_attention_heads", "d_model": "hidden_size",
+             "d_vocab": "vocab_size", "n_ctx": "max_position_embeddings"}  # fmt: skip
+    return {"family": config.model_type} | {ours: size(config, name) for ours, name in known.items()} | {
+        "n_params": n_params
+    }
+
+
 def weight_site(config: PretrainedConfig, site: str, parameters: Mapping[str, Tensor]) -> Tensor:
     """One weight site of a module, in TransformerLens orientation."""
     family = config.model_type
