@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dynamics import kernels, lens, own_attention, residual
+from dynamics import kernels, langevin, lens, own_attention, residual
 from dynamics.ablation import Remember, Silence
 from dynamics.architectures import neurons_of_last_layer
 from dynamics.errors import UsageError
@@ -24,7 +24,7 @@ from dynamics.stored import StoredSites
 from dynamics.tasks import Task
 from dynamics.unembed import logits, losses_at, predictions
 from metrics.attention import Attention
-from metrics.contract import ACTIVATION_SITES, REFERABLE_ACTIVATIONS, SUFFIXES, Metric
+from metrics.contract import ACTIVATION_SITES, REFERABLE_ACTIVATIONS, SAMPLED, SUFFIXES, Metric
 from metrics.spectrum import spectra
 
 # Queries of each example whose attention can be compared with another checkpoint's: with 64 examples of 513 tokens and
@@ -49,13 +49,16 @@ def measure_task(
     by_example = [metric for metric in metrics if not metric.at_once]
     at_once = [metric for metric in metrics if metric.at_once]
     kept: dict[str, list[Tensor]] = defaultdict(list)
-    activations = {site for metric in at_once for site in metric.sites() if site in ACTIVATION_SITES}
+    read_at_once = {site for metric in at_once for site in metric.sites() if site in ACTIVATION_SITES}
+    activations = read_at_once - {*SAMPLED}
     weights = {name: read_site(model, name) for name in _weight_sites(metrics)} | dict(references)
     if by_example or activations:
         for batch in task.batches(model.device):
             for site, value in _pass(model, task, batch, by_example, activations, weights, readings).items():
                 kept[site].append(value)
     whole = task.whole(model.device) | weights | {site: torch.cat(parts) for site, parts in kept.items()}
+    if read_at_once & {*SAMPLED}:
+        whole |= langevin.around(model.module, whole["tokens"], task.fields["sampling"])
     answers: dict[tuple[str, int | None], Answer] = {key: torch.cat(parts) for key, parts in readings.items()}
     for metric in at_once:
         answers[metric.name, None] = metric.function(**{name: whole[name] for name in metric.reads})

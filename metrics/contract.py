@@ -30,6 +30,8 @@ ACTIVATION_SITES = {
     "resid_post": "[batch n layer d_model], what each layer hands on, at a fixed sample of positions of every example",
     "lens": "[batch n d_vocab], log-probabilities of one layer's logit lens; the metric is called once a layer",
     "lens_target": "[batch n d_vocab], the model's own log-probabilities at the same positions",
+    "langevin_losses": "[chain draw], the losses of weights sampled around the checkpoint; of the whole task at once",
+    "langevin_start": "[], the loss at the checkpoint's own weights; given with `langevin_losses`",
     "logits": "[batch pos d_vocab], at the positions that the task reads",
     "mlp_post": "[batch pos d_mlp], the last layer's neurons after their activation, at the positions the task reads",
     "outputs": "[example output], the answer of a model that reads numbers and not tokens",
@@ -56,6 +58,7 @@ BETWEEN_SITES = {
     "learning_rate_between": "the learning rates of these steps, summed; NaN where the training log does not tell them",
 }
 SITES = ACTIVATION_SITES | WEIGHT_SITES | BETWEEN_SITES
+SAMPLED = ("langevin_losses", "langevin_start")  # made once from the whole task; an "example" is then a chain
 BY_LAYER = ("attention", "lens")
 # Activations of another checkpoint are kept whole, so that only those that are small may be referred to.
 REFERABLE_ACTIVATIONS = ("attention_rows", "resid_post")
@@ -109,8 +112,10 @@ class Metric:
 
     @property
     def at_once(self) -> bool:
-        """Whether it sees the whole task at once: for an exact value, or beside another checkpoint's activations."""
-        return not self.per_example or any(self.sites(suffix) & {*ACTIVATION_SITES} for suffix in SUFFIXES)
+        """Whether it sees the whole task at once: for an exact value, chains, or another checkpoint's activations."""
+        if not self.per_example or self.sites() & {*SAMPLED}:
+            return True
+        return any(self.sites(suffix) & {*ACTIVATION_SITES} for suffix in SUFFIXES)
 
     def sites(self, suffix: str = "") -> frozenset[str]:
         """The sites it reads at this checkpoint, or with a suffix those at the reference checkpoint."""
