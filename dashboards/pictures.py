@@ -34,10 +34,15 @@ def _still(node: Any) -> Any:
 
 
 def _only_hovered(part: Any) -> bool:
+    """Whether this is a selection, a layer that is never seen, or one that a selection fills."""
     if not isinstance(part, dict):
         return False
-    opacity = part.get("encoding", {}).get("opacity", {})
-    return "select" in part or ("condition" in opacity and opacity.get("value") == 0)
+    layers = part.get("layer")
+    if layers:
+        return all(_only_hovered(layer) for layer in layers)
+    filters = [step.get("filter") for step in part.get("transform", []) if isinstance(step, dict)]
+    chosen = any(isinstance(kept, dict) and "param" in kept for kept in filters)
+    return "select" in part or chosen or part.get("encoding", {}).get("opacity") == {"value": 0}
 
 
 def packed(spec: dict[str, Any]) -> dict[str, Any]:

@@ -128,21 +128,22 @@ def _title(gathered: Gathered, metric: str) -> str:
     return gathered.frames.title(name) + of + label + (", largest head" if heads else "")
 
 
-def _x(gathered: Gathered, axis: Axis) -> alt.X:
+def _x(gathered: Gathered, axis: Axis, rows: pl.DataFrame) -> alt.X:
     if axis is STEP:
         return theme.step_x(gathered.frames.steps())
     if axis is TOKENS:
-        scale, shown = alt.Scale(type="log", nice=False), alt.Axis(labelExpr=theme.STEP_LABEL, grid=False, tickCount=6)
+        scale = theme.value_scale(rows[axis.name], log=True, nice=False)
+        shown = alt.Axis(labelExpr=theme.STEP_LABEL, grid=False, tickCount=6)
         return alt.X(f"{axis.name}:Q", title=axis.title, scale=scale, axis=shown)
-    scale = alt.Scale(reverse=True, zero=False, nice=False)
+    scale = theme.value_scale(rows[axis.name], reverse=True, nice=False)
     return alt.X(f"{axis.name}:Q", title="loss (training goes to the right)", scale=scale, axis=alt.Axis(grid=False))
 
 
 def _panel(gathered: Gathered, rows: pl.DataFrame, axis: Axis, words: dict[str, Any]) -> Drawing:
-    groups, x = gathered.group_names(), _x(gathered, axis)
+    groups, x = gathered.group_names(), _x(gathered, axis, rows)
     legend = alt.Legend(title=None, orient="top", columns=3, symbolType="stroke", symbolOpacity=1, labelLimit=240)
     colour = alt.Color("group:N", scale=alt.Scale(domain=groups), legend=legend if len(groups) > 1 else None)
-    y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=theme.value_axis())
+    y = alt.Y("value:Q", title=None, scale=theme.value_scale(rows["value"]), axis=theme.value_axis())
     shown = thin(rows, tuple(dict.fromkeys(("series", "group", "round", "place", "curve", "step", axis.name, "value"))))
     dash = alt.StrokeDash(
         "round:N", legend=None, scale=alt.Scale(domain=["0", "1", "2"], range=[[1, 0], [5, 3], [2, 2]])

@@ -112,8 +112,8 @@ def step_place(steps: Sequence[float], field: str = "step") -> alt.X:
         constant=step_scale(steps)["constant"],
         nice=False,
         zero=False,
-        domainMin=alt.ExprRef("from_step"),
-        domainMax=alt.ExprRef("to_step"),
+        # Not of the data: or each point that a hover adds would make the scale, and every mark, anew.
+        domain=[alt.ExprRef("from_step"), alt.ExprRef("to_step")],
     )
     return alt.X(f"{field}:Q", scale=scale)
 
@@ -137,6 +137,21 @@ def value_axis(domain: Sequence[float] | None = None) -> alt.Axis:
     return alt.Axis(
         labelExpr=NUMBER_LABEL, values=[10.0**power for power in range(low, high + 1, every)] or alt.Undefined
     )
+
+
+def value_scale(values: Sequence[float | None], *, log: bool = False, zero: bool = False, **more: Any) -> alt.Scale:
+    """The scale of these values with its ends stated: see `step_place` for why they are not left to the data.
+
+    >>> value_scale([0.2, None, 0.9]).to_dict()["domain"], value_scale([]).to_dict()["domain"]
+    ([0.2, 0.9], [0.0, 1.0])
+    """
+    known = [value for value in values if value is not None and math.isfinite(value) and (value > 0 or not log)]
+    low, high = min(known, default=0.1 if log else 0.0), max(known, default=1.0)
+    low = min(low, 0.0) if zero else low
+    if low == high:
+        low, high = (low / 2, high * 2) if log else (low - 0.5, high + 0.5)
+    settings = {"type": "log"} if log else {}
+    return alt.Scale(domain=[low, high], **{"nice": True, **settings, **more})
 
 
 # The curve that a reader has clicked on in the timeline; every chart shows it thicker.
@@ -206,6 +221,11 @@ def shorten(text: str, length: int = 60) -> str:
         return text
     half = (length - 1) // 2
     return f"{text[: length - 1 - half]}…{text[-half:]}"
+
+
+def plain(text: str) -> str:
+    """All of the text, without characters that steer others."""
+    return _STEERING.sub("\ufffd", text)
 
 
 def spread(values: Sequence[float], gap: float, ends: tuple[float, float] = (-math.inf, math.inf)) -> list[float]:

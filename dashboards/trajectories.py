@@ -13,7 +13,8 @@ from dashboards.frames import Frames, thin
 from dashboards.marks import event_bands, failures, hover_points, line_names, tooltip
 from dashboards.theme import Drawing
 
-MAX_LINES = 96  # of one panel; beyond it the curves without an event are drawn as a band of quantiles
+MAX_LINES = 96  # of one panel; the curves beyond it are drawn as a band of quantiles
+MAX_POINTS = 8000  # of the lines of one panel: each feels the pointer
 MAX_NAMED = 7  # as many as there are colours
 MAX_MOVING = 5  # coloured where no changes were looked for
 COLUMNS = 2
@@ -66,10 +67,12 @@ def _caption(frames: Frames, metric: str, style: Style) -> str:
     unit = frames.about(metric).get("unit")
     if unit:
         sentences.append(f"Unit: {theme.shorten(unit)}.")
-    most = frames.curves(metric).group_by("series").agg(pl.col("place").n_unique().alias("curves"))["curves"].max()
-    if isinstance(most, int) and most > MAX_LINES:
+    rows = frames.curves(metric)
+    counts = [(part["place"].n_unique(), most_lines(part)) for part in rows.partition_by("series")]
+    curves, drawn = max(counts, default=(0, MAX_LINES))
+    if curves > drawn:
         sentences.append(
-            f"A panel has up to {most:,} curves; {MAX_LINES} are drawn (those named, then those that move most), the "
+            f"A panel has up to {curves:,} curves; {drawn} are drawn (those named, then those that move most), the "
             "others as a band from their 5th to their 95th percentile. All of them are in measurements.parquet."
         )
     return " ".join(sentences)
@@ -101,6 +104,7 @@ def _panel(frames: Frames, metric: str, series: str, style: Style, width: int) -
     coloured = coloured if style.named is not None or frames.is_examined(metric) else widest(rows)[:MAX_MOVING]
     shown, rest = _limit(rows, coloured)
     frame = thin(shown, ("series", "place", "curve", "step", "value", "stderr", "n"))
+    frame = frame.with_columns(pl.col("place").is_in(coloured).alias("named"))
     domain = _domain(frames, metric, log=style.log)
     scale = alt.Scale(type="log" if style.log else "linear", domain=list(domain), nice=False)
     x = theme.step_x(frames.steps())
@@ -139,30 +143,32 @@ def _found(frames: Frames, metric: str, series: str, noun: str) -> str:
 
 
 def _lines(frame: pl.DataFrame, coloured: list[str], x: alt.X, y: alt.Y) -> list[alt.Chart]:
-    quiet, loud = (
-        frame.filter(~pl.col("place").is_in(coloured)),
-        frame.filter(pl.col("place").is_in(coloured)),
-    )
-    marked = alt.condition(theme.CHOSEN, alt.value(3.5), alt.value(1))
-    lines = []
-    if quiet.height:
-        base = alt.Chart(quiet).mark_line(style="quiet", clip=True)
-        lines.append(base.encode(x=x, y=y, detail="curve:N", strokeWidth=marked))
-    if loud.height:
+    """The grey lines and the coloured ones, of one data set with the points that feel the pointer."""
+    base, lines = alt.Chart(frame), []
+    if not frame["named"].all():
+        marked = alt.condition(theme.CHOSEN, alt.value(3.5), alt.value(1))
+        quiet = base.transform_filter("!datum.named").mark_line(style="quiet", clip=True)
+        lines.append(quiet.encode(x=x, y=y, detail="curve:N", strokeWidth=marked))
+    if coloured:
         colour = alt.Color("place:N", scale=alt.Scale(domain=coloured), legend=None)
         marked = alt.condition(theme.CHOSEN, alt.value(4), alt.value(2))
-        base = alt.Chart(loud).mark_line(clip=True)
-        lines.append(base.encode(x=x, y=y, detail="curve:N", color=colour, strokeWidth=marked))
+        loud = base.transform_filter("datum.named").mark_line(clip=True)
+        lines.append(loud.encode(x=x, y=y, detail="curve:N", color=colour, strokeWidth=marked))
     return lines
 
 
 def _limit(rows: pl.DataFrame, first: list[str]) -> tuple[pl.DataFrame, pl.DataFrame | None]:
     """The curves to draw one by one; all the others, when there are too many, for a band."""
-    if rows["place"].n_unique() <= MAX_LINES:
+    if rows["place"].n_unique() <= (most := most_lines(rows)):
         return rows, None
     moving = [place for place in widest(rows) if place not in first]
-    keep = pl.col("place").is_in([*first, *moving][:MAX_LINES])
+    keep = pl.col("place").is_in([*first, *moving][:most])
     return rows.filter(keep), rows.filter(~keep)
+
+
+def most_lines(rows: pl.DataFrame) -> int:
+    """How many of these curves are drawn one by one: fewer where each has many points."""
+    return max(min(MAX_LINES, MAX_POINTS // max(rows["step"].n_unique(), 1)), MAX_NAMED)
 
 
 def widest(rows: pl.DataFrame) -> list[str]:

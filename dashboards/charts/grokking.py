@@ -83,7 +83,7 @@ def _panel(frames: Frames, rows: pl.DataFrame, shaded: list[Phase], words: dict[
     rows = rows.with_columns(value) if words["log"] else rows
     frame = thin(rows, ("series", "measure", "place", "curve", "step", "value", "stderr", "n"))
     x = theme.step_x(frames.steps(), title="training step" if words["last"] else None, labels=words["last"])
-    scale = alt.Scale(type="log") if words["log"] else alt.Scale(zero=True)
+    scale = theme.value_scale(frame["value"], log=words["log"], zero=not words["log"])
     axis = alt.Axis(labelExpr=theme.NUMBER_LABEL, tickCount=5)
     y = alt.Y("value:Q", title=words["y"], scale=scale, axis=axis)
     names = rows["measure"].unique(maintain_order=True).to_list()

@@ -57,7 +57,7 @@ def _panel(frames: Frames, rows: pl.DataFrame, kinds: list[str], shown: alt.Para
     frame = thin(rows.filter(pl.col("place").is_in(kept)), ("series", "kind", "place", "curve", "step", "value"))
     log = metric in LOGARITHMIC
     y = alt.Y("value:Q", title=None, axis=alt.Axis(labelExpr=theme.NUMBER_LABEL, tickCount=5),
-              scale=alt.Scale(type="log") if log else alt.Scale(zero=False))  # fmt: skip
+              scale=theme.value_scale(frame["value"], log=log))  # fmt: skip
     x = theme.step_x(frames.steps())
     base = alt.Chart(frame).encode(x=x, y=y)
     if kinds:

@@ -94,7 +94,11 @@
     // Labels and legends take room that is known only once they are drawn: correct once.
     if (drawn > room || (factor < 1.1 && drawn < room - 40)) {
       const corrected = Math.min(1.1, factor + (room - drawn - 4) / designed);
-      if (Math.abs(corrected - factor) > 0.01 && corrected > 0.1) { result.finalize(); result = await embed(place, index, corrected, stacked); }
+      if (Math.abs(corrected - factor) > 0.01 && corrected > 0.1) {
+        const { width } = figures[index];
+        if (width) await result.view.signal("width", Math.max(120, Math.round(width * corrected))).runAsync();
+        else { result.finalize(); result = await embed(place, index, corrected, stacked); }
+      }
     }
     if (generation !== state.generation) { result.finalize(); return; }
     views[index] = result;
@@ -130,12 +134,28 @@
   };
   const mark = (curve) => { state.chosen = state.chosen === curve ? "" : curve; every(); };
 
-  const observer = new IntersectionObserver((entries) => entries.forEach((entry) => {
-    if (entry.isIntersecting) { observer.unobserve(entry.target); draw(places.indexOf(entry.target)); }
-  }), { rootMargin: "600px" });
+  // One after the other, the nearest to the reader first: drawn at once, all of them would be late.
+  let queue = [], drawing = false;
+  const distance = (index) => Math.abs(places[index].getBoundingClientRect().top - innerHeight / 3);
+  const work = async () => {
+    if (drawing) return;
+    drawing = true;
+    while (queue.length) {
+      queue.sort((a, b) => distance(a) - distance(b));
+      await draw(queue.shift());
+      await new Promise((next) => { setTimeout(next, 0); });
+    }
+    drawing = false;
+  };
+  const observer = new IntersectionObserver((entries) => {
+    const near = entries.filter((entry) => entry.isIntersecting).map((entry) => entry.target);
+    near.forEach((place) => { observer.unobserve(place); queue.push(places.indexOf(place)); });
+    work();
+  }, { rootMargin: "600px" });
   const redraw = () => {
     root.dataset.shade = state.shade;
     state.generation += 1;
+    queue = [];
     views.forEach((result, index) => { if (result) { result.finalize(); views[index] = null; } });
     places.forEach((place) => { place.style.minHeight = `${place.clientHeight}px`; observer.unobserve(place); observer.observe(place); });
   };
