@@ -41,8 +41,12 @@ class EventSettings(Strict):
 class OptimizerSettings(Strict):
     """How to step. The rate rises in a straight line over the warm-up, from a share of itself, then stays."""
 
-    kind: Literal["adamw", "adam", "sgd"] = "adamw"
+    With "muon", the matrices inside the layers take Muon's steps at the rate of matrices, and the rest AdamW's.
+    """
+
+    kind: Literal["adamw", "adam", "sgd", "muon"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0)
+    matrix_learning_rate: float = Field(default=0.02, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
     momentum: float = Field(default=0.0, ge=0, lt=1)

@@ -46,7 +46,7 @@ def kill_at(step: int) -> Any:
     return on_step
 
 
-@pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("kind", ["adamw", "adam", "sgd", "muon"])
 @pytest.mark.parametrize("killed_at", [1, 7, 12])
 def test_a_killed_training_goes_on_to_the_same_weights_and_losses(tmp_path: Path, kind: str, killed_at: int) -> None:
     recipe = small(optimizer={"kind": kind, "learning_rate": 0.01, "weight_decay": 0.1, "warm_up_steps": 3,

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 
 from dynamics.errors import DynamicsError
 from dynamics.recipe import OptimizerSettings
+from dynamics.training import muon
 from dynamics.training.saving import History, save
 
 OnStep = Callable[[str, int, int], None]
@@ -94,21 +95,21 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def learning_rate(settings: OptimizerSettings, step: int) -> float:
-    """The rate at a step: a straight warm-up from a share of it, then constant.
+def warm_up(settings: OptimizerSettings, step: int) -> float:
+    """The share of its rate at which a step is made: a straight line from the first, then all of it.
 
-    >>> [learning_rate(OptimizerSettings(learning_rate=1.0, warm_up_steps=2), step) for step in (0, 1, 2, 3)]
+    >>> [warm_up(OptimizerSettings(warm_up_steps=2), step) for step in (0, 1, 2, 3)]
     [0.0, 0.5, 1.0, 1.0]
     """
     if step >= settings.warm_up_steps:
-        return settings.learning_rate
+        return 1.0
     start = settings.warm_up_from
-    return settings.learning_rate * (start + (1 - start) * step / settings.warm_up_steps)
+    return start + (1 - start) * step / settings.warm_up_steps
 
 
 def _step(trainee: Trainee, optimizer: torch.optim.Optimizer, settings: OptimizerSettings, step: int) -> float:
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(settings, step)
+        group["lr"] = group["whole_rate"] * warm_up(settings, step)
     loss = trainee.loss(step)
     value = loss.item()
     if not math.isfinite(value):
@@ -122,10 +123,16 @@ def _step(trainee: Trainee, optimizer: torch.optim.Optimizer, settings: Optimize
 
 def _optimizer(model: PreTrainedModel, settings: OptimizerSettings) -> torch.optim.Optimizer:
     decay, rate = settings.weight_decay, settings.learning_rate
+    if settings.kind == "muon":
+        matrices, rest = muon.split(model)
+        groups = [{"params": matrices, "muon": True, "whole_rate": settings.matrix_learning_rate},
+                  {"params": rest, "muon": False, "whole_rate": rate}]  # fmt: skip
+        return muon.MuonAndAdamW(groups, rate, betas=settings.betas, weight_decay=decay)
+    groups = [{"params": list(model.parameters()), "whole_rate": rate}]
     if settings.kind == "sgd":
-        return torch.optim.SGD(model.parameters(), rate, momentum=settings.momentum, weight_decay=decay)
+        return torch.optim.SGD(groups, rate, momentum=settings.momentum, weight_decay=decay)
     kind = torch.optim.AdamW if settings.kind == "adamw" else torch.optim.Adam
-    return kind(model.parameters(), rate, betas=settings.betas, weight_decay=decay)
+    return kind(groups, rate, betas=settings.betas, weight_decay=decay)
 
 
 @contextmanager

@@ -1,9 +1,9 @@
-"""A small transformer on the next token of a text; attention only by default (Hoogland et al. 2024)."""
+"""A small transformer on the next token of a text; attention only by default (Hoogland et al. 2024), or a GPT-NeoX."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from pydantic import Field
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedModel
 
 from dynamics.architectures.small_transformer import SmallTransformer, SmallTransformerConfig
 from dynamics.errors import UsageError
@@ -24,8 +25,12 @@ START = "<|start|>"
 
 class Model(TaskSettings):
     """Sizes of the transformer and of its vocabulary, by default the paper's, and how many windows a step sees.
-    With `shortformer`, positions are added to queries and keys only."""
+    With `shortformer`, positions are added to queries and keys only; the rotary settings are GPT-NeoX's.
 
+    `repeated` of the windows trained on are a passage of `passage` tokens over and over: by default as many as the
+    task measures on."""
+
+    family: Literal["small_transformer", "gpt_neox"] = "small_transformer"
     n_layers: int = Field(default=2, ge=1)
     n_heads: int = Field(default=8, ge=1)
     d_model: int = Field(default=256, ge=1)
@@ -35,6 +40,11 @@ class Model(TaskSettings):
     d_vocab: int = Field(default=5000, ge=257)
     shortformer: bool = True
     embedding_std: float | None = Field(default=None, gt=0)
+    rotary_share: float = Field(default=0.25, gt=0, le=1)
+    rotary_base: float = Field(default=10_000.0, gt=1)
+    parallel: bool = True
+    repeated: float | None = Field(default=None, ge=0, le=1)
+    passage: tuple[int, int] | None = None
     batch_size: int = Field(default=100, ge=1)
 
 
@@ -52,23 +62,40 @@ def prepare(model: Model, task: Mapping[str, Any], seed: int) -> Trainee:
     tokenizer = learn_tokenizer(found, model.d_vocab)
     windows = Windows([encoding.ids for encoding in tokenizer.encode_batch(found)], model.n_ctx - 1, name)
     with seeded(seed):
-        network = SmallTransformer(SmallTransformerConfig(
-            d_vocab=model.d_vocab, n_ctx=model.n_ctx, n_layers=model.n_layers, n_heads=model.n_heads,
-            d_model=model.d_model, d_head=model.d_model // model.n_heads, d_mlp=model.d_mlp,
-            activation=model.activation, shortformer=model.shortformer, embedding_std=model.embedding_std,
-            bos_token_id=0, eos_token_id=0,
-        ))  # fmt: skip
+        network = _gpt_neox(model) if model.family == "gpt_neox" else _small_transformer(model)
+    repeated = settings.repeated if model.repeated is None else model.repeated
+    passage = model.passage or settings.passage
     network.set_attn_implementation("sdpa")
 
     def loss(step: int) -> Tensor:
         random = np.random.default_rng(np.random.SeedSequence((seed, step)))
         tokens = windows.draw(model.batch_size, random)
-        if settings.repeated:
-            tokens = repeat_passages(tokens, settings.repeated, settings.passage, random)
+        if repeated:
+            tokens = repeat_passages(tokens, repeated, passage, random)
         logits = network(input_ids=tokens).logits
         return cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
 
     return Trainee(network, loss, tokenizer)
+
+
+def _small_transformer(model: Model) -> PreTrainedModel:
+    return SmallTransformer(SmallTransformerConfig(
+        d_vocab=model.d_vocab, n_ctx=model.n_ctx, n_layers=model.n_layers, n_heads=model.n_heads,
+        d_model=model.d_model, d_head=model.d_model // model.n_heads, d_mlp=model.d_mlp,
+        activation=model.activation, shortformer=model.shortformer, embedding_std=model.embedding_std,
+        bos_token_id=0, eos_token_id=0,
+    ))  # fmt: skip
+
+
+def _gpt_neox(model: Model) -> PreTrainedModel:
+    rotary = {"rope_type": "default", "rope_theta": model.rotary_base, "partial_rotary_factor": model.rotary_share}
+    return GPTNeoXForCausalLM(GPTNeoXConfig(
+        vocab_size=model.d_vocab, max_position_embeddings=model.n_ctx, num_hidden_layers=model.n_layers,
+        num_attention_heads=model.n_heads, hidden_size=model.d_model,
+        intermediate_size=model.d_mlp or 4 * model.d_model, hidden_act=model.activation, rope_parameters=rotary,
+        use_parallel_residual=model.parallel, initializer_range=model.embedding_std or 0.02,
+        bos_token_id=0, eos_token_id=0,
+    ))  # fmt: skip
 
 
 def learn_tokenizer(found: list[str], d_vocab: int) -> Tokenizer:
