@@ -21,6 +21,8 @@ PAST = {
     "induction heads form": "Induction heads formed",
     "grokking": "Grokking took place",
     "hidden progress": "A progress measure moved before the test loss",
+    "stages of a language model": "The language was learnt in stages",
+    "linear regression in context": "Linear regression was learnt in context",
 }
 
 

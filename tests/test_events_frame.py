@@ -146,6 +146,20 @@ def test_a_person_can_add_a_rule_and_mistakes_are_named(tmp_path, seeds, found):
         ev.load_rules(own)
 
 
+def test_a_part_can_ask_for_one_label_of_a_metric():
+    frame = pl.concat([
+        measured("s", "bigram_score", 5 - rise(1.5)),
+        measured("s", "ngram_score", 1 + rise(0.7), seed=1).with_columns(label=pl.lit("bigram")),
+        measured("s", "ngram_score", 1 + rise(3.0), seed=2).with_columns(label=pl.lit("trigram")),
+    ], how="diagonal_relaxed")  # fmt: skip
+    read = ev.apply_rules(ev.detect(frame), frame).filter(pl.col("rule") == "stages of a language model")
+    assert read["found"].all()
+    assert read["status"].to_list() == ["found", "found", "not measured", "not measured"]
+    assert read["midpoint"][1] == pytest.approx(1000, rel=0.3)
+    alone = frame.filter(pl.col("label").is_null() | (pl.col("label") == "bigram"))
+    assert not ev.apply_rules(ev.detect(alone), alone)["found"].any()
+
+
 def test_order_is_claimed_only_outside_the_intervals():
     early, late = {"midpoint": 100, "lower": 90, "upper": 110}, {"midpoint": 1000, "lower": 900, "upper": 1100}
     decades, low, high, said = ev.lag(early, late)

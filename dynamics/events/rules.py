@@ -41,6 +41,7 @@ class Part:
 
     name: str
     metric: tuple[str, ...]
+    label: tuple[str, ...]
     kind: tuple[str, ...]
     direction: str | None
     required: bool
@@ -64,7 +65,9 @@ def _many(value: str | list[str] | None) -> tuple[str, ...]:
 
 
 def _part(raw: dict[str, Any], rule: str, known: list[str]) -> Part:
-    allowed = {"name", "metric", "kind", "direction", "required", "with", "after", "before", "window", "first_gap"}
+    allowed = {
+        "name", "metric", "label", "kind", "direction", "required", "with", "after", "before", "window", "first_gap",
+    }  # fmt: skip
     wrong = sorted(set(raw) - allowed)
     if wrong or "name" not in raw or "metric" not in raw:
         msg = (
@@ -78,7 +81,7 @@ def _part(raw: dict[str, Any], rule: str, known: list[str]) -> Part:
         msg = f"rule {rule!r}: part {raw['name']!r} stands {relation} {to!r}, which is no earlier part: {known}"
         raise ValueError(msg)
     return Part(
-        raw["name"], _many(raw["metric"]), _many(raw.get("kind")), raw.get("direction"), raw.get("required", True),
+        raw["name"], _many(raw["metric"]), _many(raw.get("label")), _many(raw.get("kind")), raw.get("direction"), raw.get("required", True),
         relation, to, float(raw.get("window", WINDOW)), raw.get("first_gap", False),
     )  # fmt: skip
 
@@ -101,6 +104,8 @@ def load_rules(path: Path | str | None = None) -> tuple[Rule, ...]:
 
 def _fits(part: Part, event: dict[str, Any], chosen: dict[str, dict[str, Any]]) -> bool:
     if not any(fnmatchcase(event["metric"], m) for m in part.metric):
+        return False
+    if part.label and not any(fnmatchcase(event["label"] or "", pattern) for pattern in part.label):
         return False
     if (part.kind and event["kind"] not in part.kind) or (part.direction and event["direction"] != part.direction):
         return False
