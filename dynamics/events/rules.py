@@ -81,7 +81,8 @@ def _part(raw: dict[str, Any], rule: str, known: list[str]) -> Part:
         msg = f"rule {rule!r}: part {raw['name']!r} stands {relation} {to!r}, which is no earlier part: {known}"
         raise ValueError(msg)
     return Part(
-        raw["name"], _many(raw["metric"]), _many(raw.get("label")), _many(raw.get("kind")), raw.get("direction"), raw.get("required", True),
+        raw["name"], _many(raw["metric"]), _many(raw.get("label")), _many(raw.get("kind")), raw.get("direction"),
+        raw.get("required", True),
         relation, to, float(raw.get("window", WINDOW)), raw.get("first_gap", False),
     )  # fmt: skip
 
