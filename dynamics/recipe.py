@@ -39,7 +39,8 @@ class EventSettings(Strict):
 
 
 class OptimizerSettings(Strict):
-    """How to step. The rate rises in a straight line over the warm-up, from a share of itself, then stays."""
+    """How to step. The rate rises in a straight line over the warm-up, from a share of itself, stays, and falls to
+    nothing over the cool-down, the last steps of training.
 
     With "muon", the matrices inside the layers take Muon's steps at the rate of matrices, and the rest AdamW's.
     """
@@ -52,6 +53,7 @@ class OptimizerSettings(Strict):
     momentum: float = Field(default=0.0, ge=0, lt=1)
     warm_up_steps: int = Field(default=0, ge=0)
     warm_up_from: float = Field(default=0.0, ge=0, le=1)
+    cool_down_steps: int = Field(default=0, ge=0)
 
 
 class TrainSettings(Strict):

@@ -73,7 +73,7 @@ def fit(trainee: Trainee, folder: Path, plan: Plan, on_step: OnStep | None = Non
             if kept or time.monotonic() - written > SECONDS_BETWEEN_STATES:
                 history.write_state(model, optimizer, losses)
                 written = time.monotonic()
-            losses.append(_step(trainee, optimizer, plan.optimizer, step))
+            losses.append(_step(trainee, optimizer, share_of_rate(plan.optimizer, step, plan.steps), step))
             if on_step is not None:
                 on_step(folder.name, step + 1, plan.steps)
     save(model, folder / f"step{plan.steps}", trainee.tokenizer)
@@ -95,21 +95,21 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def warm_up(settings: OptimizerSettings, step: int) -> float:
-    """The share of its rate at which a step is made: a straight line from the first, then all of it.
+def share_of_rate(settings: OptimizerSettings, step: int, steps: int) -> float:
+    """The share of its rate at which a step is made: straight lines up from the first, and down to none at the end.
 
-    >>> [warm_up(OptimizerSettings(warm_up_steps=2), step) for step in (0, 1, 2, 3)]
-    [0.0, 0.5, 1.0, 1.0]
+    >>> rising_and_falling = OptimizerSettings(warm_up_steps=2, cool_down_steps=2)
+    >>> [share_of_rate(rising_and_falling, step, 6) for step in range(6)]
+    [0.0, 0.5, 1.0, 1.0, 1.0, 0.5]
     """
-    if step >= settings.warm_up_steps:
-        return 1.0
-    start = settings.warm_up_from
-    return start + (1 - start) * step / settings.warm_up_steps
+    if step < settings.warm_up_steps:
+        return settings.warm_up_from + (1 - settings.warm_up_from) * step / settings.warm_up_steps
+    return min(1.0, (steps - step) / settings.cool_down_steps) if settings.cool_down_steps else 1.0
 
 
-def _step(trainee: Trainee, optimizer: torch.optim.Optimizer, settings: OptimizerSettings, step: int) -> float:
+def _step(trainee: Trainee, optimizer: torch.optim.Optimizer, share: float, step: int) -> float:
     for group in optimizer.param_groups:
-        group["lr"] = group["whole_rate"] * warm_up(settings, step)
+        group["lr"] = group["whole_rate"] * share
     loss = trainee.loss(step)
     value = loss.item()
     if not math.isfinite(value):
