@@ -198,7 +198,7 @@ def _check_name(candidate: Metric, name: str) -> None:
     if name in _METRICS:
         _check_derived(candidate, _METRICS[name])
         return
-    close = difflib.get_close_matches(site, SITES, n=1, cutoff=0.75)
+    close = difflib.get_close_matches(site, SITES, n=1, cutoff=0.8)
     if close or candidate.task is None:
         hint = f"did you mean {close[0]!r}?" if close else f"the sites are {', '.join(SITES)}"
         msg = f"metric {candidate.name!r} reads {name!r}, which is no site; {hint}"
