@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dynamics import kernels, langevin, lens, own_attention, residual
+from dynamics import kernels, langevin, lens, residual, tuned_lens
 from dynamics.ablation import Remember, Silence
 from dynamics.architectures import neurons_of_last_layer
 from dynamics.errors import UsageError
-from dynamics.model import SeriesModel, unembedding
+from dynamics.model import SeriesModel
+from dynamics.running import Enough, run
 from dynamics.stored import StoredSites
-from dynamics.tasks import Task
+from dynamics.tasks import TOKENS_PER_BATCH, Task
 from dynamics.unembed import logits, losses_at, predictions
 from metrics.attention import Attention
 from metrics.contract import ACTIVATION_SITES, REFERABLE_ACTIVATIONS, SAMPLED, SUFFIXES, Metric
@@ -30,6 +31,9 @@ from metrics.spectrum import spectra
 # Queries of each example whose attention can be compared with another checkpoint's: with 64 examples of 513 tokens and
 # 144 heads these are 75 MB.
 ROWS = 8
+
+# Where the translators of a tuned lens are handed on; no metric reads them.
+TRANSLATORS = "translators"
 
 # One metric's answers: for each layer (None where it has none), the values of every batch.
 Readings = dict[tuple[str, int | None], list[Tensor]]
@@ -52,6 +56,8 @@ def measure_task(
     read_at_once = {site for metric in at_once for site in metric.sites() if site in ACTIVATION_SITES}
     activations = read_at_once - {*SAMPLED}
     weights = {name: read_site(model, name) for name in _weight_sites(metrics)} | dict(references)
+    if any("tuned_lens" in metric.reads for metric in by_example):
+        weights[TRANSLATORS] = _tune(model.module, task)
     if by_example or activations:
         for batch in task.batches(model.device):
             for site, value in _pass(model, task, batch, by_example, activations, weights, readings).items():
@@ -63,6 +69,26 @@ def measure_task(
     for metric in at_once:
         answers[metric.name, None] = metric.function(**{name: whole[name] for name in metric.reads})
     return answers
+
+
+def _tune(module: PreTrainedModel, task: Task) -> tuned_lens.Translators:
+    """A tuned lens for the weights that the model holds now, trained on the windows that the task sets apart."""
+    training: Tensor = task.fields["training_tokens"].to(module.device)
+    places = residual.spread(training.shape[1], residual.POSITIONS)
+    rows: list[list[Tensor]] = []
+    finals: list[Tensor] = []
+    norm = None
+    for tokens in training.split(max(1, TOKENS_PER_BATCH // training.shape[1])):
+        with torch.no_grad(), lens.watching(module, places) as stream:
+            hidden = run(module, tokens, None)
+            assert hidden is not None
+            assert stream is not None
+            norm = stream.norm(hidden)
+        rows.append([layer.flatten(0, 1) for layer in stream.residual])
+        finals.append(hidden[:, places].flatten(0, 1))
+    assert norm is not None
+    by_layer = [torch.cat(parts) for parts in zip(*rows, strict=True)]
+    return tuned_lens.fit(module, norm, by_layer, torch.cat(finals), task.fields["training"])
 
 
 def measure_weights(
@@ -99,7 +125,7 @@ def _pass(
 ) -> dict[str, Tensor]:
     """Run the model on one batch; call the metrics of each site as it comes by; return the sites to keep."""
     layered = [metric for metric in metrics if "attention" in metric.reads]
-    lenses = [metric for metric in metrics if "lens" in metric.reads]
+    lenses = [metric for metric in metrics if {"lens", "tuned_lens"} & {*metric.reads}]
     later = [metric for metric in metrics if metric not in layered + lenses]
     given = batch | dict(weights)
     if "inputs" in batch:
@@ -115,7 +141,7 @@ def _pass(
             sites = {name: attention if name == "attention" else given[name] for name in metric.reads}
             readings[metric.name, layer].append(metric.function(**sites))
         if layer == model.n_layers - 1 and not (later or lenses or kept):
-            raise _Enough
+            raise Enough
 
     listener = on_attention if layered else None
     hidden, stream, heard = _listen(model, task, batch, wanted, listener, lens_read=bool(lenses))
@@ -175,12 +201,12 @@ def _read(
 def _through_the_lens(
     stream: lens.Stream, hidden: Tensor, metrics: Sequence[Metric], given: Mapping[str, Any], readings: Readings
 ) -> None:
-    """Call the metrics that read the logit lens, layer by layer."""
-    target = stream.target(hidden)
-    for layer, said in enumerate(stream.by_layer(hidden)):
-        sites = {**given, "lens": said, "lens_target": target}
+    """Call the metrics that read a lens, layer by layer."""
+    wanted = {site for metric in metrics for site in metric.sites()}
+    for layer, sites in enumerate(stream.sites(hidden, wanted, given.get(TRANSLATORS))):
         for metric in metrics:
-            readings[metric.name, layer].append(metric.function(**{name: sites[name] for name in metric.reads}))
+            arguments = {name: sites[name] if name in sites else given[name] for name in metric.reads}
+            readings[metric.name, layer].append(metric.function(**arguments))
 
 
 def _ablated(module: PreTrainedModel, batch: Mapping[str, Any], first: Remember) -> Callable[[Sequence[int]], Tensor]:
@@ -208,48 +234,6 @@ def _listening_to_neurons(model: SeriesModel, task: Task, wanted: bool) -> Itera
         yield heard
     finally:
         hook.remove()
-
-
-class _Enough(Exception):
-    """Everything that is read has been read."""
-
-
-def run(module: PreTrainedModel, tokens: Tensor, on_attention: kernels.OnAttention | None) -> Tensor | None:
-    """The residual stream that the unembedding reads, [batch pos d_model]; None if a listener stopped the pass."""
-    captured: list[Tensor] = []
-
-    def capture(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        captured.append(args[0])
-        raise _Enough
-
-    hook = unembedding(module).register_forward_pre_hook(capture)
-    try:
-        if on_attention is not None and own_attention.computes_its_own(module):
-            with own_attention.overhearing(module, on_attention):
-                module(input_ids=tokens, use_cache=False, output_attentions=True)
-        else:
-            with attention_kernel(module, kernels.NAME), kernels.listening(on_attention):
-                module(input_ids=tokens, use_cache=False)
-    except _Enough:
-        pass
-    finally:
-        hook.remove()
-    return captured[0] if captured else None
-
-
-@contextmanager
-def attention_kernel(module: PreTrainedModel, name: str) -> Iterator[None]:
-    """The model with another attention implementation, and afterwards its own again."""
-    if own_attention.computes_its_own(module):
-        with own_attention.eager(module) if name == "eager" else nullcontext():
-            yield
-        return
-    before = module.config._attn_implementation or "eager"
-    module.set_attn_implementation(name)
-    try:
-        yield
-    finally:
-        module.set_attn_implementation(before)
 
 
 def _after(

@@ -1,4 +1,4 @@
-"""The logit lens: each layer's residual stream, as the final norm and the unembedding would read it.
+"""The logit lens and the tuned one: each layer's residual stream, as the final norm and the unembedding would read it.
 
 The final norm is the module outside the layers whose output the unembedding reads. That applying it to the last
 layer's output gives what the unembedding read is checked on every batch.
@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from dynamics.errors import UsageError
 from dynamics.model import unembedding
 from dynamics.residual import layers_of, recording
+from dynamics.tuned_lens import Translators
 from dynamics.unembed import logits
 
 # Enough for a mean over a task's examples; every layer is unembedded at each of them.
@@ -44,15 +45,21 @@ class Stream:
             raise UsageError(msg)
         return norms[0]
 
-    def by_layer(self, hidden: Tensor) -> Iterator[Tensor]:
-        """What each layer would say: log-probabilities [batch n d_vocab]."""
-        norm = self.norm(hidden)
-        for residual in self.residual:
-            yield logits(self.module, norm(residual)).float().log_softmax(-1)
+    def sites(self, hidden: Tensor, wanted: set[str], translators: Translators | None) -> Iterator[dict[str, Tensor]]:
+        """What each layer would say through the lenses that are wanted, and what the model says, as log-probabilities.
 
-    def target(self, hidden: Tensor) -> Tensor:
-        """What the model says at these positions: log-probabilities [batch n d_vocab]."""
-        return logits(self.module, hidden[:, self.positions]).float().log_softmax(-1)
+        All of them are [batch n d_vocab].
+        """
+        norm = self.norm(hidden)
+        target = logits(self.module, hidden[:, self.positions]).float().log_softmax(-1)
+        for layer, residual in enumerate(self.residual):
+            sites = {"lens_target": target}
+            if "lens" in wanted:
+                sites["lens"] = logits(self.module, norm(residual)).float().log_softmax(-1)
+            if "tuned_lens" in wanted and translators is not None:
+                translated = norm(translators.translate(layer, residual))
+                sites["tuned_lens"] = logits(self.module, translated).float().log_softmax(-1)
+            yield sites
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from dynamics.architectures import size
 from dynamics.errors import UsageError
-from dynamics.forward import attention_kernel, run
 from dynamics.model import SeriesModel
+from dynamics.running import attention_kernel, run
 from dynamics.unembed import logits
 
 

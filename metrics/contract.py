@@ -29,6 +29,7 @@ ACTIVATION_SITES = {
     "ablated_loss_at": "callable as `loss_at`, of a second pass in which the heads that the task names are silent",
     "resid_post": "[batch n layer d_model], what each layer hands on, at a fixed sample of positions of every example",
     "lens": "[batch n d_vocab], log-probabilities of one layer's logit lens; the metric is called once a layer",
+    "tuned_lens": "[batch n d_vocab], the same through a lens trained for this checkpoint, beside `lens` or alone",
     "lens_target": "[batch n d_vocab], the model's own log-probabilities at the same positions",
     "langevin_losses": "[chain draw], the losses of weights sampled around the checkpoint; of the whole task at once",
     "langevin_start": "[], the loss at the checkpoint's own weights; given with `langevin_losses`",
@@ -59,7 +60,7 @@ BETWEEN_SITES = {
 }
 SITES = ACTIVATION_SITES | WEIGHT_SITES | BETWEEN_SITES
 SAMPLED = ("langevin_losses", "langevin_start")  # made once from the whole task; an "example" is then a chain
-BY_LAYER = ("attention", "lens")
+BY_LAYER = ("attention", "lens", "tuned_lens")
 # Activations of another checkpoint are kept whole, so that only those that are small may be referred to.
 REFERABLE_ACTIVATIONS = ("attention_rows", "resid_post")
 SUFFIXES = ("_final", "_first", "_previous_previous", "_previous")  # a suffix that ends with another comes before it

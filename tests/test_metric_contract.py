@@ -170,7 +170,9 @@ def test_no_metric_file_imports_another() -> None:
         assert not {i for i in imported if i.split(".")[0] in {"dynamics", "dashboards", "transformers", "polars"}}
 
 
-LANGUAGE = ("text", "repeated_tokens", "bigrams", "ngrams", "ngram_completions", "ablation", "langevin", None)
+LANGUAGE = (
+    "text", "repeated_tokens", "bigrams", "ngrams", "ngram_completions", "ablation", "langevin", "tuned_lens", None,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [name for name, known in METRICS.items() if known.task in LANGUAGE])
