@@ -281,6 +281,7 @@ def audit(series: Where) -> None:
 @app.command("list")
 def list_names(
     what: Annotated[str, typer.Argument(help="series, sources, metrics, tasks or charts", show_default=False)],
+    model: Annotated[str | None, typer.Option(help="For metrics: a series, to say what it has and which way.")] = None,
 ) -> None:
     """Show what there is to choose from."""
     from dynamics import listing
@@ -289,7 +290,7 @@ def list_names(
               "tasks": listing.tasks, "charts": _charts}  # fmt: skip
     if what not in tables:
         raise unknown(what, tables, kind="list", listed_by="dynamics list --help")
-    print_table(tables[what](), "")
+    print_table(listing.metrics(model) if model and what == "metrics" else tables[what](), "")
 
 
 def _carry_out(recipe: Any, out: Path, source: str | None, bars: Bars) -> Run:

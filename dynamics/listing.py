@@ -23,8 +23,12 @@ def sources() -> pl.DataFrame:
     return pl.DataFrame({"source": [f"{k}:" for k in kinds()], "what": [module.WHAT for module in kinds().values()]})
 
 
-def metrics() -> pl.DataFrame:
-    """Every metric with its task, axes, unit and source."""
+def metrics(model: str | None = None) -> pl.DataFrame:
+    """Every metric with its task, axes, unit and source; of a model, whether it has what the metric reads."""
+    if model is not None:
+        from dynamics.availability import metrics_of
+
+        return metrics_of(model)
     rows = [(m.name, m.title, m.task or "", ",".join(m.axes), m.unit, m.source) for m in METRICS.values()]
     return pl.DataFrame(rows, schema=["metric", "title", "task", "axes", "unit", "source"], orient="row").sort("metric")
 

@@ -50,11 +50,18 @@ class Series:
     release: Callable[[Checkpoint], None] = lambda _: None
     notes: tuple[str, ...] = ()
     logged: Callable[[], Sequence[Mapping[str, Any]]] = lambda: ()
+    outline: Callable[[Checkpoint], Files] | None = None  # the files of a checkpoint without weights, if that is less
 
     def select(self, steps: str | Sequence[int]) -> Series:
         """The same series with only the chosen steps."""
         chosen = set(select_steps([c.step for c in self.checkpoints], steps))
-        return replace(self, checkpoints=tuple(c for c in self.checkpoints if c.step in chosen))
+        kept = tuple(c for c in self.checkpoints if c.step in chosen)
+        few = (f"{len(kept)} of the {len(self.checkpoints)} listed checkpoints were asked for",)
+        return replace(self, checkpoints=kept, notes=self.notes + few * (len(kept) < len(self.checkpoints)))
+
+    def describe(self, checkpoint: Checkpoint) -> Files:
+        """The configuration and the tokenizer of a checkpoint; its weights are not brought here for that."""
+        return (self.outline or self.fetch)(checkpoint)
 
     def with_tokens(self, tokens_per_step: int) -> Series:
         """The same series with the tokens seen at each step filled in."""

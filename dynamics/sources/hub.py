@@ -148,7 +148,7 @@ class _Repo:
             notes += (f"tokens are counted as {self.rate[0]:,.0f} for each step, which most names agree on",)
         return Series(
             name, source, tuple(self.places), self.fetch, self.listing.ignored, self.entry.seed,
-            publication=self.publication(), release=self.release, notes=notes,
+            publication=self.publication(), release=self.release, notes=notes, outline=self.outline,
         )  # fmt: skip
 
     def _tokens(self, found: Found, stages: Mapping[str, Stage]) -> int | None:
@@ -203,7 +203,6 @@ class _Repo:
 
     def _fetch(self, checkpoint: Checkpoint) -> Files:
         found = self.places[checkpoint]
-        tree = self.hub.tree(found.repo, found.commit)
         weights = self._weights(found)
         self._sweep(found.repo)
         if self.budget is not None:
@@ -213,10 +212,18 @@ class _Repo:
             local, sha = self.hub.download(found.repo, found.commit, path, file)
             if sha is not None:
                 digests[local] = sha
+        return replace(
+            self.outline(checkpoint), digests=digests, immutable=True,
+            weights=tuple(digests) if len(digests) == len(weights) else self._local(found, weights),
+        )  # fmt: skip
+
+    def outline(self, checkpoint: Checkpoint) -> Files:
+        """What a checkpoint brings beside its weights."""
+        found = self.places[checkpoint]
+        tree = self.hub.tree(found.repo, found.commit)
         config = self._beside(found, tree, "config.json")
         tokenizer = self._beside(found, tree, "tokenizer.json") if not self.entry.tokenizer else self._own_tokenizer()
-        return Files(tuple(digests) if len(digests) == len(weights) else self._local(found, weights),
-                     config, tokenizer, digests, immutable=True, code=self._code(found, tree, config))  # fmt: skip
+        return Files((), config, tokenizer, code=self._code(found, tree, config))
 
     def release(self, checkpoint: Checkpoint) -> None:
         if self.budget is not None:
