@@ -13,7 +13,7 @@ import polars as pl
 from dashboards.theme import shorten
 from dynamics.store import SCHEMA, Store
 
-TABLES = ("series", "checkpoints", "metrics", "tasks", "measurements", "events", "runs")
+TABLES = ("series", "checkpoints", "listings", "metrics", "tasks", "measurements", "events", "runs")
 LARGE = 0.1  # of a metric's range: changes below it are told, but not in colour
 PLACE = ("layer", "head", "index", "label")
 CURVE = ("series", "metric", *PLACE)
@@ -35,6 +35,7 @@ class Frames:
     measurements: pl.DataFrame
     events: pl.DataFrame
     runs: pl.DataFrame
+    listings: pl.DataFrame
 
     def names(self, axes: str | None = None) -> list[str]:
         """The metrics that have at least one number, those with most large events first.
@@ -119,7 +120,9 @@ def read_frames(folder: str | Path) -> Frames:
 def read_tables(folder: str | Path) -> dict[str, pl.DataFrame]:
     """The tables of a run's store; of the measurements those that belong together."""
     with Store(folder, read_only=True) as store:
-        tables = {table: store.read(table) for table in TABLES}
+        there = set(store.query("SELECT table_name FROM duckdb_tables()")["table_name"])
+        tables = {table: store.read(table) if table in there else pl.DataFrame(schema=SCHEMA[table])
+                  for table in TABLES}  # fmt: skip
         tables["measurements"] = _together(store, tables["measurements"])
     return tables
 
@@ -154,6 +157,7 @@ def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
             "series", "metric", "midpoint"
         ),
         runs=renamed["runs"],
+        listings=renamed["listings"],
     )
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from dashboards import theme
 from dashboards.frames import Frames, loads
 
-MAX_CHECKPOINTS = 200
+MAX_CHECKPOINTS = 2000  # rows of the table; those with a remark are never left out
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def gaps(frames: Frames) -> list[Gap]:
 
 def provenance(frames: Frames) -> list[Block]:
     """Series, how to reproduce, checkpoints with their hashes, tasks, definitions, versions."""
-    blocks = [_series(frames), _reproduce(frames), _checkpoints(frames), _tasks(frames), _definitions(frames)]
+    blocks = [_series(frames), _listings(frames), _checkpoints(frames), _reproduce(frames), _tasks(frames),
+              _definitions(frames)]  # fmt: skip
     return [block for block in blocks if block.rows or block.text]
 
 
@@ -115,15 +116,36 @@ def _reproduce(frames: Frames) -> Block:
                  note if recipe else "")  # fmt: skip
 
 
+def _listings(frames: Frames) -> Block:
+    """What each source said of its series, and the names there that are no checkpoints."""
+    rows = []
+    for said in frames.listings.iter_rows(named=True):
+        rows += [[said["series"], theme.plain(note)] for note in said["notes"] or ()]
+        if ignored := said["ignored"]:
+            names = theme.plain(", ".join(ignored))
+            rows.append([said["series"], f"{len(ignored)} names were not taken for checkpoints: {names}"])
+    return Block("What the sources said", ["series", "note"], rows)
+
+
 def _checkpoints(frames: Frames) -> Block:
-    shown = frames.checkpoints.select("series", "stage", "step", "revision", "weights_sha", "status")
-    rows = _cells(shown.head(MAX_CHECKPOINTS).with_columns(pl.col("weights_sha").str.slice(0, 16)))
-    more = shown.height - MAX_CHECKPOINTS
-    note = "Weights hashes are cut to 16 characters; the table checkpoints of the store has all of each."
-    if more > 0:
-        note = f"{more:,} more checkpoints are in the store. {note}"
-    columns = ["series", "stage", "step", "revision", "weights hash", "status"]
-    return Block(f"Checkpoints ({shown.height:,})", columns, rows, note=note)  # fmt: skip
+    """The audit: every checkpoint with what is published or was read of it, and all that is to be said of it."""
+    names = {"series": "series", "stage": "stage", "step": "step", "tokens_seen": "tokens", "status": "status",
+             "note": "remark", "weights_sha": "SHA-256 of the weights", "bytes": "bytes",
+             "revision": "revision"}  # fmt: skip
+    remarked = (pl.col("note").fill_null("") != "") | (pl.col("status") != "measured")
+    table = frames.checkpoints.with_columns(remarked.alias("remarked")).sort("series", "stage", "step", nulls_last=True)
+    plain = table.filter(~pl.col("remarked")).height
+    room = max(0, MAX_CHECKPOINTS - (table.height - plain))
+    names = {name: title for name, title in names.items() if name != "stage" or (table["stage"] != "").any()}
+    shown = table.filter(pl.col("remarked") | ((~pl.col("remarked")).cum_sum() <= room)).select(list(names))
+    rows = [[theme.plain(value) if isinstance(value, str) else _cell(value) for value in row]
+            for row in shown.iter_rows()]  # fmt: skip
+    bad = table.filter(pl.col("status") != "measured")["status"].value_counts().sort("status")
+    counted = ", ".join(f"{count:,} {status}" for status, count in bad.iter_rows())
+    more = table.height - shown.height
+    note = f"{more:,} more checkpoints, all measured and without a remark, are in the store." if more else ""
+    return Block(f"Checkpoints: {table.height:,}" + (f", of them {counted}" if counted else ""), list(names.values()),
+                 rows, note=note)  # fmt: skip
 
 
 def _tasks(frames: Frames) -> Block:

@@ -12,6 +12,7 @@ from itertools import islice
 from dynamics.checkpoint import Checkpoint, Files, Weights, hash_digests, open_weights
 from dynamics.errors import CheckpointError
 from dynamics.sources import Series
+from dynamics.sources.inspection import Weighed
 
 # A download that takes longer than usual, or a measurement that takes less, is made up for by one that is ahead.
 AHEAD = 2
@@ -34,15 +35,21 @@ def open_checkpoint(series: Series, checkpoint: Checkpoint) -> Opened:
 
 def published_sha(series: Series, checkpoint: Checkpoint) -> str | None:
     """The hash that a checkpoint's weights will have, where its source tells without fetching them."""
-    if series.publication is None:
+    weighed = weigh(series, checkpoint)
+    if weighed is None:
         return None
-    try:
-        hashes = series.publication.weigh(checkpoint).hashes
-    except CheckpointError:
-        return None  # fetching it will say why
+    hashes = weighed.hashes
     ordered = [hashes[path] for path in sorted(hashes, key=lambda path: path.rsplit("/", 1)[-1])]
     digests = [sha for sha in ordered if sha is not None]
     return hash_digests(digests) if len(digests) == len(ordered) else None
+
+
+def weigh(series: Series, checkpoint: Checkpoint) -> Weighed | None:
+    """What a checkpoint's source publishes of its weights, or None: fetching it will say why."""
+    try:
+        return series.publication.weigh(checkpoint) if series.publication else None
+    except CheckpointError:
+        return None
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from importlib.metadata import version
 from typing import Any
 
 from dynamics.checkpoint import Checkpoint
-from dynamics.prefetch import Opened
+from dynamics.prefetch import Opened, published_sha, weigh
+from dynamics.sources import Series
 from dynamics.store import to_json
 from dynamics.tasks import Task
 from metrics import Metric
@@ -45,6 +46,23 @@ def of_checkpoint(checkpoint: Checkpoint, status: str, note: str) -> dict[str, A
         "series": checkpoint.series, "stage": checkpoint.stage, "step": checkpoint.step,
         "tokens_seen": checkpoint.tokens_seen, "revision": checkpoint.revision, "status": status, "note": note,
     }  # fmt: skip
+
+
+def of_left_out(series: Series) -> list[dict[str, Any]]:
+    """The checkpoints that are not measured since they are published wrong, with the hash and size they are published
+    with."""
+    found = []
+    for checkpoint, reason in series.left_out:
+        weighed = weigh(series, checkpoint)
+        found.append(of_checkpoint(checkpoint, "skipped", f"left out: {reason}") | {
+            "weights_sha": published_sha(series, checkpoint), "bytes": weighed.n_bytes if weighed else None,
+        })  # fmt: skip
+    return found
+
+
+def of_listing(series: Series) -> dict[str, Any]:
+    """What a source said of a series when it was listed."""
+    return {"series": series.name, "notes": list(series.notes), "ignored": list(series.ignored)}
 
 
 def of_measured(opened: Opened, note: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ SCHEMA: dict[str, dict[str, Any]] = {
         "series": _TEXT, "stage": _TEXT, "step": _INT, "tokens_seen": _INT, "revision": _TEXT, "weights_sha": _TEXT,
         "dtype": _TEXT, "bytes": _INT, "status": _TEXT, "note": _TEXT,
     },
+    "listings": {"series": _TEXT, "notes": _TEXTS, "ignored": _TEXTS},
     "metrics": {
         "metric": _TEXT, "version": _INT, "unit": _TEXT, "lower": _REAL, "upper": _REAL, "axes": _TEXT,
         "title": _TEXT, "source": _TEXT,
@@ -65,6 +66,7 @@ SCHEMA: dict[str, dict[str, Any]] = {
 KEYS: dict[str, tuple[str, ...]] = {
     "series": ("series",),
     "checkpoints": ("series", "stage", "step"),
+    "listings": ("series",),
     "metrics": ("metric", "version"),
     "tasks": ("task_hash",),
     "measurements": ("series", "stage", "step", "metric", "weights_sha", "task_hash", "version"),
@@ -90,7 +92,7 @@ WITH asked AS (
     SELECT series, metric, version, stage, step, task_hash, refers_to FROM asked WHERE step IS NOT NULL
     QUALIFY row_number() OVER (PARTITION BY series, metric, stage, step ORDER BY started DESC) = 1
 ), present AS (
-    SELECT series, list(weights_sha) AS shas FROM checkpoints GROUP BY series
+    SELECT series, list(weights_sha) AS shas FROM checkpoints WHERE status <> 'skipped' GROUP BY series
 )
 SELECT m.*, c.tokens_seen
 FROM measurements m
@@ -98,7 +100,7 @@ JOIN latest USING (series, metric, version)
 JOIN checkpoints c USING (series, stage, step)
 JOIN present USING (series)
 LEFT JOIN here USING (series, metric, version, stage, step)
-WHERE (m.weights_sha = c.weights_sha OR m.weights_sha = '')
+WHERE (m.weights_sha = c.weights_sha OR m.weights_sha = '') AND c.status <> 'skipped'
 AND CASE
     WHEN here.task_hash IS NULL THEN m.task_hash = latest.task_hash
     ELSE m.task_hash = here.task_hash AND starts_with(here.task_hash, latest.task_hash)
@@ -235,6 +237,8 @@ def _uninterrupted() -> Iterator[None]:
 def _conform(table: str, rows: pl.DataFrame | Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     columns = SCHEMA[table]
     frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows), infer_schema_length=None)
+    if frame.is_empty():  # constants would make a row of it
+        return pl.DataFrame(schema=columns)
     unexpected = set(frame.columns) - set(columns)
     if unexpected:
         msg = f"table {table} has no columns {sorted(unexpected)}; it has {', '.join(columns)}"

@@ -137,18 +137,17 @@ class _Sweep:
             tasks=[rows.of_task(tools.tasks[m.task], tools.task_hash(m)) for m in self.metrics if m.task],
             plans=[rows.of_plan(self.run_id, self.series.name, metric, tools.task_hash(metric))
                    for metric in self.metrics],
-            runs=[self._run_row(started)],
+            runs=[self._run_row(started)], listings=[rows.of_listing(self.series)],
+            checkpoints=rows.of_left_out(self.series),
         )  # fmt: skip
-        if self.series.left_out:
-            self.store.write(checkpoints=[rows.of_checkpoint(checkpoint, "skipped", f"left out: {reason}")
-                                          for checkpoint, reason in self.series.left_out])  # fmt: skip
         columns = 'stage, step, metric, weights_sha, task_hash, version'
         stored = self.store.query(
             f"SELECT DISTINCT {columns} FROM measurements WHERE series = ?", [self.series.name]
         )
         self.stored = set(stored.rows())
         known = self.store.query(
-            "SELECT stage, step, weights_sha FROM checkpoints WHERE series = ?", [self.series.name]
+            "SELECT stage, step, weights_sha FROM checkpoints WHERE series = ? AND status <> 'skipped'",
+            [self.series.name],
         )
         self.known = {(stage, step): sha for stage, step, sha in known.rows()}
 

@@ -59,13 +59,17 @@ def agreed_rate(names: Sequence[Name]) -> tuple[float, float] | None:
     >>> rate, error = agreed_rate([Name("", 1000 * i, 4 * i * 10**9, 10**9) for i in (1, 2, 3, 90)])
     >>> round(rate), round(error, 3)
     (4000000, 0.003)
+    >>> agreed_rate([Name("", i, t * 10**6, 10**6) for i, t in ((1, 1), (2, 2), (4, 4), (8, 8), (16, 9), (32, 32))])[1]
+    0.03125
     """
     labelled = [(name.step, name.tokens, name.tokens_unit) for name in names if name.tokens and name.step]
     best: tuple[int, float, float] | None = None
-    for step, tokens, unit in labelled[-50:]:  # later labels are rounded less, in proportion
+    # A coarse label agrees with everything, also with what is wrong: the finer half is asked.
+    finest = sorted(labelled, key=lambda label: label[2] / label[1])[: max(3, min(50, len(labelled) // 2))]
+    for step, tokens, unit in finest:
         rate, error = tokens / step, unit / tokens
         agreeing = sum(abs(t - s * rate) <= u + s * rate * error for s, t, u in labelled)
-        # A coarse label agrees with everything: of equal agreement the finer one counts.
+        # Of equal agreement the finer one counts.
         if best is None or (agreeing, -error) > (best[0], -best[2]):
             best = agreeing, rate, error
     if best is None or best[0] < max(3, 0.6 * len(labelled)):

@@ -37,7 +37,8 @@ def choose(paths: Iterable[str], folder: str = "") -> tuple[str, ...]:
     if len(others) == 1:
         return (here[others[0]],)
     shown = ", ".join(sorted(here)[:5]) or "nothing"
-    msg = f"no weight file in {place!r}, which holds {shown}; expected model.safetensors or pytorch_model.bin"
+    where = f"in {folder!r}" if folder else "at its top"
+    msg = f"no weight file {where}, which holds {shown}; expected model.safetensors or pytorch_model.bin"
     raise CheckpointError(msg)
 
 
