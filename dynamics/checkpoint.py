@@ -29,6 +29,8 @@ NOT_WEIGHTS = ("optimizer", "scheduler", "rng_state", "training", "scaler")
 
 # Where training scripts put the state dict inside what they save.
 STATE_DICT_KEYS = ("model_state_dict", "state_dict", "model")
+# What stands beside it: nanoGPT's sizes, TransformerLens' configuration, without which GELU would pass for ReLU.
+SETTINGS_KEYS = ("model_args", "config", "cfg")
 
 
 @dataclass(frozen=True)
@@ -220,8 +222,10 @@ def _read(path: Path, settings: dict[str, Any]) -> dict[str, Tensor]:
             msg = f"cannot read {path}: {error}; the file is truncated or damaged: download or save it again"
             raise CheckpointError(msg) from error
     content = _load_torch(path)
-    if isinstance(content, Mapping) and isinstance(content.get("model_args"), Mapping):
-        settings.update(content["model_args"])  # nanoGPT's sizes
+    beside = content if isinstance(content, Mapping) else {}
+    for key in SETTINGS_KEYS:
+        if isinstance(beside.get(key), Mapping):
+            settings.update(beside[key])
     return _state_dict(content, path)
 
 
