@@ -87,8 +87,9 @@ def doubt(group: pl.DataFrame) -> str:
 
 
 def lower(title: str) -> str:
-    """A title within a sentence; people's names, `W_E` and `ICL` keep their capitals."""
-    kept = title[1:2].isupper() or title[1:2] == "_" or title.startswith(_PEOPLE)
+    """A title within a sentence; people's names, `W_E`, `ICL` and `SciQ` keep their capitals."""
+    first = title.split(" ", maxsplit=1)[0]
+    kept = any(letter.isupper() for letter in first[1:]) or title[1:2] == "_" or title.startswith(_PEOPLE)
     return title if kept else title[:1].lower() + title[1:]
 
 

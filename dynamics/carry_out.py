@@ -42,7 +42,8 @@ def carry_out(
     if recipe.imports:
         with Store(out) as store:
             for entry in recipe.imports:
-                import_results(entry.path, store, series=entry.series, only=entry.only)
+                kept = recipe.model_dump(mode="json")
+                import_results(entry.path, store, series=entry.series, only=entry.only, recipe=kept)
     run = Run(out)
     run.detect(fdr=recipe.events.fdr)
     return run

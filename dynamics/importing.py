@@ -40,15 +40,24 @@ ROWS = {
 }  # fmt: skip
 SHARES = re.compile(r"(^|_)(acc|acc_norm|accuracy|f1|em|exact_match|pct_stereotype)$")
 _STDERR = "_stderr"
+# How benchmarks are written, by the words of their names in the harness.
+WRITTEN = {
+    "acc": "accuracy", "arc": "ARC", "lambada": "LAMBADA", "logiqa": "LogiQA", "mmlu": "MMLU", "openai": "(OpenAI)",
+    "piqa": "PIQA", "sciq": "SciQ", "winogrande": "WinoGrande", "wsc": "WSC", "gsm8k": "GSM8K",
+    "hellaswag": "HellaSwag",
+}  # fmt: skip
 
 
 def import_results(
-    path: str | Path, store: Store, *, series: str | None = None, only: Sequence[str] = ()
-) -> pl.DataFrame:
+    path: str | Path, store: Store, *, series: str | None = None, only: Sequence[str] = (),
+    recipe: Mapping[str, Any] | None = None,
+) -> pl.DataFrame:  # fmt: skip
     """Write a file's or a folder's results into a store; the rows that were written.
 
     `series` names the history where the file does not. `only` keeps metrics that match one of the patterns, such as
-    `lambada_*_acc`. Raises `UsageError` for what is neither a long table, nor harness results, nor a training log.
+    `lambada_*_acc`; `recipe` is kept with the run.
+
+    Raises `UsageError` for what is neither a long table, nor harness results, nor a training log.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -65,7 +74,7 @@ def import_results(
     if frame.is_empty():
         msg = f"{str(path)!r} holds no results; expected rows of series, step, metric and value"
         raise UsageError(msg)
-    write_rows(store, frame, origin=path.name, digest=_digest(path))
+    write_rows(store, frame, origin=path.name, digest=_digest(path), recipe=recipe)
     return frame
 
 
@@ -79,7 +88,10 @@ def logged_rows(series: str, history: Iterable[Mapping[str, Any]]) -> pl.DataFra
     return _conform(pl.DataFrame(rows, infer_schema_length=None) if rows else pl.DataFrame(schema=ROWS))
 
 
-def write_rows(store: Store, frame: pl.DataFrame, *, origin: str, digest: str | None = None) -> None:
+def write_rows(
+    store: Store, frame: pl.DataFrame, *, origin: str, digest: str | None = None,
+    recipe: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
     """Write rows with the columns `ROWS` into a store; `digest` is the hash of what they were read from.
 
     What is stored of the same content is replaced.
@@ -97,7 +109,7 @@ def write_rows(store: Store, frame: pl.DataFrame, *, origin: str, digest: str | 
         "metrics": [_metric_row(name, axes[name], origin) for name in names],
         "tasks": [{"task": "imported", "task_hash": digest, "settings": to_json({"file": origin})}],
         "plans": pairs.with_columns(run_id=pl.lit(run_id), task_hash=pl.lit(digest), version=pl.lit(1)),
-        "runs": [{"run_id": run_id, "started": now, "finished": now, "recipe": to_json({"import": origin}),
+        "runs": [{"run_id": run_id, "started": now, "finished": now, "recipe": to_json(recipe or {"import": origin}),
                   "versions": to_json(versions), "host": socket.gethostname()}],
         "measurements": frame.drop("tokens_seen").with_columns(
             weights_sha=pl.lit(""), task_hash=pl.lit(digest), version=pl.lit(1), run_id=pl.lit(run_id)
@@ -214,9 +226,10 @@ def _axes(part: pl.DataFrame) -> str:
 
 def _metric_row(name: str, axes: str, origin: str) -> dict[str, Any]:
     is_share = SHARES.search(name) is not None
+    title = " ".join(WRITTEN.get(word, word) for word in name.split("_"))
     return {
         "metric": name, "version": 1, "unit": "share" if is_share else "", "lower": 0.0 if is_share else None,
-        "upper": 1.0 if is_share else None, "axes": axes, "title": name.replace("_", " "),
+        "upper": 1.0 if is_share else None, "axes": axes, "title": title,
         "source": f"imported from {origin}",
     }  # fmt: skip
 

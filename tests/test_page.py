@@ -94,6 +94,11 @@ def test_sql_is_answered_and_errors_are_said(client: TestClient) -> None:
         "SET enable_external_access = true",
         "DELETE FROM events",
         "EXPORT DATABASE '/tmp/stolen'",
+        "SELECT getenv('HOME')",
+        "FROM query('COPY (SELECT 1) TO ''/tmp/stolen.csv''')",
+        "PRAGMA enable_profiling; PRAGMA profiling_output='/tmp/stolen.json'; SELECT 1",
+        "CALL enable_logging(storage='file', storage_config={'path': '/tmp/stolen'})",
+        "SELECT 1; DROP TABLE events",
     ],
 )
 def test_sql_reaches_no_file_no_address_and_writes_nothing(folder: Path, sql: str) -> None:
@@ -108,6 +113,9 @@ def test_rows_time_and_length_are_limited(folder: Path) -> None:
     with pytest.raises(UsageError, match="stopped"):
         ask(folder / "copying", "SELECT count(*) FROM range(100000000000) a", seconds=0.5)
     assert time.perf_counter() - begun < 8
+    endless = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t"
+    with pytest.raises(UsageError, match="stopped"):
+        ask(folder / "copying", endless, seconds=0.5)
     with pytest.raises(UsageError, match="Memory|stopped|allocate"):
         ask(folder / "copying", "SELECT repeat('x', 2000000000)", seconds=2)
     with pytest.raises(UsageError, match="20,001 characters"):

@@ -31,6 +31,8 @@ SEALED: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
+    "allow_persistent_secrets": "false",
+    "max_temp_directory_size": "0KB",  # nothing is spilt to the disk
     "memory_limit": "512MB",
     "threads": "1",
     "lock_configuration": "true",
