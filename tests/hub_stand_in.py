@@ -79,6 +79,7 @@ class StandIn:
         self.token: str | None = None
         self.origin: StandIn | None = None
         self.bytes_per_second: float | None = None
+        self.upstream: StandIn | None = None  # whose addresses are handed on for the next page, as mirrors do
         self.lock = threading.Lock()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"hub": self}))
         self.server.daemon_threads = True
@@ -194,7 +195,8 @@ class _Handler(BaseHTTPRequestHandler):
         items = [_item(name, files[name]) for name in names[start : start + PAGE]]
         more = start + PAGE < len(names)
         address = urlsplit(self.path).path
-        link = {"Link": f'<{self.hub.url}{address}?recursive=true&cursor={start + PAGE}>; rel="next"'} if more else {}
+        host = (self.hub.upstream or self.hub).url
+        link = {"Link": f'<{host}{address}?recursive=true&cursor={start + PAGE}>; rel="next"'} if more else {}
         self._json(items, method, link)
 
     def _file(self, match: re.Match[str], method: str, token: str, fault: Fault | None) -> None:

@@ -129,6 +129,21 @@ def test_the_token_stays_with_the_hub(hub: StandIn, tmp_path: Path, monkeypatch:
         assert path.is_dir() or b"hf_secret_of_the_user" not in path.read_bytes(), path
 
 
+def test_the_next_page_is_asked_of_the_hub_itself(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(hub, (0, 1000))
+    for commit in hub.repos[REPO].commits.values():
+        commit |= {f"extra-{n}.txt": b"" for n in range(8)}
+    upstream = StandIn()
+    hub.upstream = upstream
+    monkeypatch.setenv("HF_TOKEN", "hf_secret_of_the_user")
+    series = dynamics.open_series(f"hub:{REPO}", include_defective=True)
+    opened = open_checkpoint(series, series.checkpoints[0])
+    upstream.close()
+    assert opened.files.tokenizer is not None  # which stands on the last page
+    assert len(hub.requests("GET", "/tree/")) >= 3
+    assert not upstream.log
+
+
 def test_without_a_token_in_the_environment_none_is_sent(
     hub: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import httpx2
 from huggingface_hub import HfApi, constants, hf_hub_url
-from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
 from dynamics.errors import CheckpointError
@@ -76,8 +76,7 @@ class Hub:
         """The commits of a branch with their titles, newest first."""
 
         def ask() -> list[tuple[str, str]]:
-            found = self._api().list_repo_commits(repo, revision=revision, repo_type=self.kind)
-            return [(_commit(c.commit_id), c.title) for c in found]
+            return [(_commit(c["id"]), c["title"]) for c in self._pages(repo, f"commits/{quote(revision, safe='')}")]
 
         name = f"commits-{hashlib.sha256(revision.encode()).hexdigest()[:16]}.json"
         return [(commit, title) for commit, title in self._listed(repo, name, ask, for_ever=False)]
@@ -86,11 +85,9 @@ class Hub:
         """All files of a commit by path, without downloading any."""
 
         def ask() -> dict[str, dict[str, Any]]:
-            items = self._api().list_repo_tree(
-                repo, recursive=True, revision=_commit(commit), repo_type=self.kind
-            )
-            files = (item for item in items if isinstance(item, RepoFile))
-            return {f.path: asdict(RemoteFile(f.size, f.lfs.sha256 if f.lfs else None, f.blob_id)) for f in files}
+            items = self._pages(repo, f"tree/{_commit(commit)}", recursive="true", expand="false")
+            files = (item for item in items if item["type"] == "file")
+            return {f["path"]: asdict(RemoteFile(f["size"], f.get("lfs", {}).get("oid"), f["oid"])) for f in files}
 
         listed = self._listed(repo, f"files/{_commit(commit)}.json", ask, for_ever=True)
         return {path: RemoteFile(**file) for path, file in listed.items()}
@@ -155,6 +152,26 @@ class Hub:
 
     def _shelf(self, repo: str) -> Shelf:
         return self.shelves.setdefault(repo, Shelf(self._folder(repo)))
+
+    def _pages(self, repo: str, what: str, **parameters: str) -> Iterator[dict[str, Any]]:
+        """The entries of a list, page by page."""
+        self._folder(repo)  # refuses what is no repo's name
+        address: str | None = f"{self.endpoint}/api/{self.kind}s/{repo}/{what}"
+        while address:
+            answer = get_session().get(address, params=parameters or None, headers=build_hf_headers(token=_token()),
+                                       timeout=constants.HF_HUB_ETAG_TIMEOUT)  # fmt: skip
+            hf_raise_for_status(answer)
+            yield from answer.json()
+            address, parameters = self._here(answer.links.get("next", {}).get("url")), {}
+
+    def _here(self, link: str | None) -> str | None:
+        """The next page, asked of this hub: a mirror hands on its upstream's address, where the token has no business,
+        and the client would send it along."""
+        if link is None:
+            return None
+        there, here = urlsplit(link), urlsplit(self.endpoint)
+        path = there.path if there.netloc == here.netloc else here.path + there.path
+        return urlunsplit((here.scheme, here.netloc, path, there.query, ""))
 
     def _api(self) -> HfApi:
         return HfApi(endpoint=self.endpoint, token=_token())
