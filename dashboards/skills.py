@@ -11,7 +11,7 @@ from dashboards.frames import Frames, loads
 from dashboards.theme import number, shorten, step
 from dynamics.monogenic import SKILLS, skills
 
-MAX_ROWS = 60
+MAX_ROWS = 30
 EXAMPLES = 3
 NOTE = (
     "Monogenic: two plateaus and a single drop between two checkpoints, after Michaud et al. 2023 (plateaus of {} and "
@@ -59,12 +59,20 @@ def _row(
 
 
 def _examples(frames: Frames) -> dict[str, str]:
-    """For each quantum some tokens after what comes before them. A store may hold anything: what is no example is left
-    out."""
+    """What comes before each token, in the order of the text, and some of that for each quantum.
+
+    A store may hold anything: what is no such list is left out.
+    """
     told: dict[str, str] = {}
     for settings in frames.tasks.filter(pl.col("task") == "quanta")["settings"].to_list():
-        listed = loads(settings).get("examples")
-        for name, some in listed.items() if isinstance(listed, dict) else ():
-            shown = [f"{one.get('context', '')}[{one.get('token', '')}]" for one in some if isinstance(one, dict)]
-            told[name] = shorten(" · ".join(shown[:EXAMPLES]), 200)
+        listed = loads(settings).get("tokens")
+        by_quantum: dict[str, list[str]] = {}
+        for place, one in enumerate(listed if isinstance(listed, list) else []):
+            if isinstance(one, dict):
+                shown = f"{one.get('context', '')}[{one.get('token', '')}]"
+                told[f"token {place}"] = shorten(shown, 80)
+                by_quantum.setdefault(str(one.get("quantum")), []).append(shown)
+        for name, some in by_quantum.items():
+            every = some[:: -(-len(some) // EXAMPLES)]
+            told[name] = f"{shorten(' · '.join(every), 200)} ({len(some):,} in all)"
     return told

@@ -64,8 +64,10 @@ def test_tokens_predicted_by_different_parameters_are_two_quanta(tmp_path: Path)
                                                                             {(True, 1), (False, 0)})  # fmt: skip
     assert len(task.fields["names"]) == 2
     assert task.fields["names"][0].startswith("1: ‘")
-    shown = task.settings["examples"][task.fields["names"][0]]
-    assert all(example["context"].split()[-1] == example["token"] for example in shown)
+    shown = task.settings["tokens"]
+    assert [one["token"] for one in shown] == [WORDS[token] for token in tokens[:, 1:][same]]
+    assert all(one["context"].split()[-1] == one["token"] for one in shown)
+    assert [one["quantum"] for one in shown] == [task.fields["names"][group] for group in quantum[same]]
 
 
 def test_the_same_settings_give_the_same_task(tmp_path: Path) -> None:

@@ -24,14 +24,14 @@ def make_run(folder: Path, curves: dict[str, tuple[float, ...]], metric: str, ax
          "task_hash": "t", "version": 1, axis: int(name) if axis == "index" else name}
         for name, values in curves.items() for step, value in zip(STEPS, values, strict=True)
     ]  # fmt: skip
-    examples = {"1: ‘b’": [{"context": "<b>a", "token": "b", "of": 2}, {"context": "c", "token": "b", "of": 2}]}
+    tokens = [{"quantum": "1: ‘b’", "context": context, "token": "b"} for context in ("<b>a", "c")]
     with Store(folder) as store:
         store.write(
             measurements=pl.DataFrame(rows), series=[{"series": "s"}], runs=[{"run_id": "r"}],
             checkpoints=[{"series": "s", "stage": "", "step": step, "weights_sha": f"w{step}", "status": "measured"}
                          for step in STEPS],
             metrics=[{"metric": metric, "version": 1, "title": "Loss of skills", "axes": axis, "unit": "nats"}],
-            tasks=[{"task": task, "task_hash": "t", "settings": to_json({"examples": examples})}],
+            tasks=[{"task": task, "task_hash": "t", "settings": to_json({"tokens": tokens})}],
             plans=[{"run_id": "r", "series": "s", "metric": metric, "task_hash": "t", "version": 1}],
         )  # fmt: skip
     return folder
@@ -42,7 +42,7 @@ def test_each_quantum_is_told_with_its_fall_and_its_examples(tmp_path: Path) -> 
     (table,) = skill_tables(read_frames(tmp_path))
     assert table.title == "Loss of skills: 1 of 2 monogenic"
     assert table.columns[-1] == "Examples"
-    assert table.rows[0] == ["1: ‘b’", "4", "0.1", "20", "100%", "between 10 and 20", "<b>a[b] · c[b]"]
+    assert table.rows[0] == ["1: ‘b’", "4", "0.1", "20", "100%", "between 10 and 20", "<b>a[b] · c[b] (2 in all)"]
     assert table.rows[1][:6] == ["2: ‘c’", "4", "0.1", "20", "38%", "no"]
 
 
@@ -52,7 +52,7 @@ def test_of_many_tokens_the_most_sudden_are_shown(tmp_path: Path) -> None:
     (table,) = skill_tables(read_frames(tmp_path))
     assert len(table.rows) == MAX_ROWS
     assert table.rows[0][0] == "token 70"
-    assert "60 most sudden of 80" in table.note
+    assert "30 most sudden of 80" in table.note
 
 
 def test_a_run_without_single_skills_has_no_such_table(tmp_path: Path) -> None:

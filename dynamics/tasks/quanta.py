@@ -7,7 +7,6 @@ are found there once, and every checkpoint is measured on them.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import torch
 from pydantic import Field
@@ -25,7 +24,6 @@ FIELDS = ("tokens", "quantum", "names")
 FROM_LAST = True  # it is made with the weights of the last checkpoint
 
 CONTEXT = 8  # tokens shown before the one that is predicted
-SHOWN = 6  # examples of each quantum
 TARGETS = 3  # tokens in a quantum's name
 BATCH = 16
 
@@ -65,9 +63,9 @@ def build(settings: Settings, subject: Subject) -> Task:
     group = spectral_clusters(angular_affinity(gradients.numpy()), settings.n_quanta, seed=settings.seed)
     quantum = torch.full(chosen.shape, -1)
     quantum[chosen] = torch.from_numpy(group)
-    names, examples = _described(tokens, quantum, Tokenizer.from_file(str(subject.tokenizer)))
+    names, listed = _described(tokens, quantum, Tokenizer.from_file(str(subject.tokenizer)))
     shown = {**settings.model_dump(mode="json", exclude_none=True), "path": windows.settings["path"],
-             "candidates": int(candidates.sum()), "chosen": int(chosen.sum()), "examples": examples}  # fmt: skip
+             "candidates": int(candidates.sum()), "chosen": int(chosen.sum()), "tokens": listed}  # fmt: skip
     fields = {"tokens": tokens, "quantum": quantum, "names": names}
     return Task("quanta", fields, shown, settings.seed)
 
@@ -113,23 +111,21 @@ def _losses(module: PreTrainedModel, tokens: Tensor) -> Tensor:
 
 def _described(
     tokens: Tensor, quantum: Tensor, tokenizer: Tokenizer
-) -> tuple[tuple[str, ...], dict[str, list[dict[str, Any]]]]:
-    """A name for each quantum, its number and commonest tokens, and some of its tokens after their contexts."""
-    names, examples = [], {}
-    count = int(quantum.max()) + 1
-    for number in range(count):
-        places = (quantum == number).nonzero().tolist()
-        targets = Counter(int(tokens[row, place + 1]) for row, place in places)
-        common = [_said(tokenizer, [token]) for token, _ in targets.most_common(TARGETS)]
-        name = f"{number + 1:0{len(str(count))}d}: {' '.join(f'‘{word}’' for word in common)}"
-        every = -(-len(places) // SHOWN)
-        names.append(name)
-        examples[name] = [
-            {"context": _said(tokenizer, tokens[row, max(1, place + 1 - CONTEXT) : place + 1].tolist()),
-             "token": _said(tokenizer, [int(tokens[row, place + 1])]), "of": len(places)}
-            for row, place in places[::every]
-        ]  # fmt: skip
-    return tuple(names), examples
+) -> tuple[tuple[str, ...], list[dict[str, str]]]:
+    """A name for each quantum, its number and commonest tokens; and of each token what comes before it."""
+    places = (quantum >= 0).nonzero().tolist()
+    group = [int(quantum[row, place]) for row, place in places]
+    said = [_said(tokenizer, [int(tokens[row, place + 1])]) for row, place in places]
+    names = []
+    for number in range(max(group) + 1):
+        common = Counter(word for word, own in zip(said, group, strict=True) if own == number).most_common(TARGETS)
+        width = len(str(max(group) + 1))
+        names.append(f"{number + 1:0{width}d}: {' '.join(f'‘{word}’' for word, _ in common)}")
+    before = [tokens[row, max(1, place + 1 - CONTEXT) : place + 1].tolist() for row, place in places]
+    contexts = [_said(tokenizer, ids) for ids in before]
+    listed = [{"quantum": names[own], "context": context, "token": word}
+              for own, context, word in zip(group, contexts, said, strict=True)]  # fmt: skip
+    return tuple(names), listed
 
 
 def _said(tokenizer: Tokenizer, ids: list[int]) -> str:
