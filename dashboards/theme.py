@@ -124,7 +124,7 @@ def step_x(
     """The step axis itself: `step_place` with its ticks. Without labels it is the upper one of aligned panels."""
     ends = step_scale(steps)
     ticks = step_ticks(ends["constant"], ends["last"])
-    axis = alt.Axis(values=ticks, labelExpr=STEP_LABEL, grid=False, labels=labels)
+    axis = alt.Axis(values=ticks, labelExpr=STEP_LABEL, grid=False, labels=labels, labelOverlap="greedy")
     return step_place(steps, field).title(title).axis(axis)
 
 

@@ -88,7 +88,7 @@ def _domain(frames: Frames, metric: str, *, log: bool) -> tuple[float, float]:
     lower, upper = about.get("lower"), about.get("upper")
     if lower is not None and upper is not None:
         high = max(high, lower + 0.2 * (upper - lower))
-    return low, high if high > low else low + 1.0
+    return low, high + 0.03 * (high - low) if high > low else low + 1.0
 
 
 def _changed(frames: Frames, metric: str, series: str) -> list[str]:
