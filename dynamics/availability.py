@@ -23,7 +23,7 @@ from metrics.contract import WEIGHT_SITES
 
 # What is read of the attention, or needs it, and what is read once the last layer is through.
 OF_ATTENTION = ("attention", "attention_rows", "ablated_loss_at")
-OF_LAYERS = ("resid_post", "lens", "lens_target")
+OF_LAYERS = ("resid_post", "lens", "lens_target", "tuned_lens")
 FAST, WHOLE = "log-sum-exp", "whole pattern"
 
 
