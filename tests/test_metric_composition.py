@@ -9,12 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dynamics.architectures import weight_site
-from dynamics.forward import run
 from metrics import METRICS
-from metrics.attention import Attention
 from metrics.composition import copying_eigenvalues, k_composition, q_composition, v_composition
-from tiny_models import eager_outputs, random_tokens, tiny_model
 
 COMPOSITIONS = [q_composition, k_composition, v_composition]
 
@@ -109,33 +105,3 @@ def test_inputs_are_left_as_they_are() -> None:
     for metric in (copying_eigenvalues, *COMPOSITIONS):
         call(metric, w)
     assert all(torch.equal(w[name], tensor) for name, tensor in random_weights().items())
-
-
-@pytest.mark.parametrize("family", ["gpt_neox", "llama", "gpt2"])
-@torch.inference_mode()
-def test_the_sites_are_the_ones_that_the_model_computes_with(family: str) -> None:
-    """sum over heads of pattern x W_V W_O is the attention's output, and x W_Q, x W_K its queries and keys."""
-    model, tokens = tiny_model(family), random_tokens(2, 9)
-    parameters = dict(model.named_parameters())
-    site = {name: weight_site(model.config, name, parameters) for name in ("W_Q", "W_K", "W_V", "W_O", "ln1_w")}
-    assert site["W_V"].shape == (2, 4, 32, 8)
-    assert site["ln1_w"].shape == (2, 32)
-    assert weight_site(model.config, "ln_final_w", parameters).shape == (32,)
-    layers = {"gpt_neox": "gpt_neox.layers.1.attention", "llama": "model.layers.1.self_attn",
-              "gpt2": "transformer.h.1.attn"}  # fmt: skip
-    seen: list[Tensor] = []
-
-    def keep(_: Any, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: tuple[Tensor, ...]) -> None:
-        seen.extend([kwargs.get("hidden_states", args[0] if args else None), output[0]])
-
-    hook = model.get_submodule(layers[family]).register_forward_hook(keep, with_kwargs=True)
-    attention: dict[int, Attention] = {}
-    run(model, tokens, lambda layer, found: attention.update({layer: found}))
-    hook.remove()
-    x, output = seen
-    pattern = eager_outputs(model, tokens)[1][1]
-    z = torch.einsum("bhqk,bkd,hde,hef->bqf", pattern, x, site["W_V"][1], site["W_O"][1])
-    torch.testing.assert_close(z, output, atol=1e-5, rtol=1e-4)
-    # Rotary positions leave the first one as it is.
-    for name, ours in (("W_Q", attention[1].query), ("W_K", attention[1].key)):
-        torch.testing.assert_close(torch.einsum("bd,hde->bhe", x[:, 0], site[name][1]), ours[:, :, 0])

@@ -1,8 +1,8 @@
 """Where each model family keeps what metrics read. One file per family.
 
 A family file has `FAMILY`, the `model_type` of its configuration, and `SITES`: for each weight site a function from
-the module's parameters by name to the tensor in TransformerLens orientation; `HEAD_SITES` are those for which it also
-takes the configuration, for the number of heads. `NEURONS`, where it is there, is the name of the module, `{}` for the
+the module's parameters by name to the tensor in TransformerLens orientation; those of attention heads are in
+`head_matrices.py` for all families. `NEURONS`, where it is there, is the name of the module, `{}` for the
 layer, whose output is the neurons after their activation; `AUTO` is the class to build with, where it is no causal
 language model; `SUPERFLUOUS` are how the names of tensors begin that the file may hold for parts that are not
 measured. A file of tensor names (`names_*.py`) has `matches`, `config` and `convert` for checkpoints that come without
@@ -17,7 +17,7 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +25,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 from transformers.initialization import no_init_weights
 
 from dynamics import remote_code
+from dynamics.architectures.head_matrices import FAMILIES as WITH_HEADS
+from dynamics.architectures.head_matrices import NAMES as HEAD_SITES
+from dynamics.architectures.head_matrices import head_matrix, numbered
 from dynamics.checkpoint import Weights
 from dynamics.errors import CheckpointError, UsageError
 
-Named = TypeVar("Named", Tensor, nn.Module)
 # Where no configuration says it: positions that need no table, as in BLOOM, have no end.
 ANY_LENGTH = 2048
 _SIZES = {
@@ -109,24 +111,15 @@ def sizes(config: PretrainedConfig, n_params: int) -> dict[str, Any]:
     }
 
 
-def sizes(config: PretrainedConfig, n_params: int) -> dict[str, Any]:
-    """The sizes of a model under the field's names."""
-    known = {"n_layers": "num_hidden_layers", "n_heads": "num_attention_heads", "d_model": "hidden_size",
-             "d_vocab": "vocab_size", "n_ctx": "max_position_embeddings"}  # fmt: skip
-    return {"family": config.model_type} | {ours: size(config, name) for ours, name in known.items()} | {
-        "n_params": n_params
-    }
-
-
 def weight_site(config: PretrainedConfig, site: str, parameters: Mapping[str, Tensor]) -> Tensor:
     """One weight site of a module, in TransformerLens orientation."""
     family = config.model_type
     sites: dict[str, Callable[[Mapping[str, Tensor]], Tensor]] = families().get(family, {})
-    per_head = {file.FAMILY: file.HEAD_SITES for file in _modules("") if hasattr(file, "HEAD_SITES")}
-    if site in per_head.get(family, {}):
-        return per_head[family][site](parameters, config)
+    if site in HEAD_SITES and family in WITH_HEADS:
+        return head_matrix(config, site, parameters)
     if site not in sites:
-        able = [name for name, theirs in families().items() if site in theirs or site in per_head.get(name, {})]
+        able = [name for name, theirs in families().items() if site in theirs]
+        able += [name for name in WITH_HEADS if site in HEAD_SITES]
         msg = f"site {site!r} is not mapped for model family {family!r}; it is for {', '.join(able)}"
         raise UsageError(msg)
     return sites[site](parameters)
@@ -147,24 +140,6 @@ def neurons_of_last_layer(module: PreTrainedModel) -> nn.Module:
 def families() -> dict[str, dict[str, Any]]:
     """The weight sites of every family that has a file here."""
     return {module.FAMILY: module.SITES for module in _modules("") if hasattr(module, "FAMILY")}
-
-
-def numbered(parameters: Mapping[str, Named], pattern: str) -> list[Named]:
-    """The parameters, or modules, whose name is the pattern with a layer's number in place of `{}`, in layer order."""
-    found = []
-    while (name := pattern.format(len(found))) in parameters:
-        found.append(parameters[name])
-    return found
-
-
-def by_head(rows: Tensor, config: PretrainedConfig) -> Tensor:
-    """A projection [head*d_head d_model], as nn.Linear stores it, as [n_heads d_model d_head].
-
-    Where queries share keys and values, each is repeated for the queries that share it.
-    """
-    d_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    heads = rows.unflatten(0, (-1, d_head)).transpose(1, 2)
-    return heads.repeat_interleave(config.num_attention_heads // len(heads), 0)
 
 
 def _from_json(settings: dict[str, Any]) -> PretrainedConfig:
