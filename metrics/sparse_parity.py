@@ -116,7 +116,7 @@ def parity_coefficient(
 
 
 @metric(
-    title="Largest weight of the relevant bits and of the others", unit="weight", task="sparse_parity", axes=("label",),
+    title="Largest weight", unit="weight", task="sparse_parity", axes=("label",),
     labels=("relevant", "irrelevant"), lower=0.0, per_example=False, source=PAPER,
     undefined="no bit is relevant (or irrelevant)",
 )  # fmt: skip
@@ -145,7 +145,7 @@ def largest_weight(
 
 
 @metric(
-    title="Largest change of the weights of the relevant bits and of the others", unit="weight", task="sparse_parity",
+    title="Largest change of a weight", unit="weight", task="sparse_parity",
     axes=("label",), labels=("relevant", "irrelevant"), lower=0.0, per_example=False, source=PAPER,
     undefined="no bit is relevant (or irrelevant)",
 )  # fmt: skip
