@@ -27,6 +27,7 @@ app = typer.Typer(
 
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run.", show_default=False)]
 Folder = Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]
+Pdf = Annotated[bool, typer.Option("--pdf", help="report.pdf too, printed by this machine's Chromium or Chrome.")]
 Where = Annotated[
     str, typer.Argument(help="A series: a public name, hub:ORG/REPO, folder:PATH or file:PATH.", show_default=False)
 ]
@@ -214,22 +215,23 @@ def show(folder: Folder) -> None:
 
 
 @app.command()
-def report(folder: Folder) -> None:
+def report(folder: Folder, pdf: Pdf = False) -> None:
     """Write report.html, figures as PNG and SVG, events.csv and the measurements."""
     from dashboards.report import write_report
 
-    typer.echo(str(write_report(folder)))
+    _say_report(write_report(folder), pdf)
 
 
 @app.command()
 def compare(
     folders: Annotated[list[Path], typer.Argument(help="Folders of runs.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder of the comparison.", show_default=False)],
+    pdf: Pdf = False,
 ) -> None:
     """Write one report across runs: models, seeds, sizes."""
     from dashboards.compare import compare as write_comparison
 
-    typer.echo(str(write_comparison(folders, out)))
+    _say_report(write_comparison(folders, out), pdf)
 
 
 @app.command()
@@ -291,6 +293,14 @@ def list_names(
     if what not in tables:
         raise unknown(what, tables, kind="list", listed_by="dynamics list --help")
     print_table(listing.metrics(model) if model and what == "metrics" else tables[what](), "")
+
+
+def _say_report(page: Path, pdf: bool) -> None:
+    typer.echo(str(page))
+    if pdf:
+        from dashboards.printing import write_pdf
+
+        typer.echo(str(write_pdf(page)))
 
 
 def _carry_out(recipe: Any, out: Path, source: str | None, bars: Bars) -> Run:

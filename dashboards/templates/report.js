@@ -169,7 +169,13 @@
     clearTimeout(timer);
     timer = setTimeout(() => { if (document.body.clientWidth !== room) { room = document.body.clientWidth; redraw(); } }, 200);
   });
-  addEventListener("beforeprint", () => places.forEach((_, index) => { if (!views[index]) draw(index); }));
+  const all = () => { queue = places.map((_, index) => index).filter((index) => !views[index]); return work(); };
+  addEventListener("beforeprint", all);
+  // Printing without a reader: light, every figure, everything unfolded.
+  if (location.hash === "#print") {
+    state.shade = "light";
+    document.querySelectorAll("#summary details").forEach((part) => { part.open = true; });
+  }
   window.report = { views, mark, replace: (payload) => {
     // New numbers in the same figures; anything else is a new page.
     if (payload.figures.length !== figures.length) return false;
@@ -178,4 +184,5 @@
     return true;
   } }; // for whoever looks closer in the console
   redraw();
+  if (location.hash === "#print") { observer.disconnect(); all(); }
 })();
