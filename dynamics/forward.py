@@ -263,10 +263,12 @@ def check_reads(metrics: Sequence[Metric], fields: Sequence[str]) -> None:
                 msg = f"metric {metric.name!r} reads {name!r}, which task {metric.task!r} has not; it has " \
                       f"{', '.join(fields)}"  # fmt: skip
                 raise UsageError(msg)
-        referred = {site for suffix in SUFFIXES for site in metric.sites(suffix)}
-        if refused := sorted(referred & {*ACTIVATION_SITES} - {*REFERABLE_ACTIVATIONS}):
-            msg = (
-                f"metric {metric.name!r} reads {refused[0]} of another checkpoint; of activations only "
-                f"{', '.join(REFERABLE_ACTIVATIONS)} can be referred to, and every weight site"
-            )
-            raise UsageError(msg)
+        for suffix in SUFFIXES:
+            kept = {*REFERABLE_ACTIVATIONS} if suffix in ("_first", "_final") else set()
+            if refused := sorted(metric.sites(suffix) & {*ACTIVATION_SITES} - kept):
+                msg = (
+                    f"metric {metric.name!r} reads {refused[0]} of another checkpoint; of activations only "
+                    f"{', '.join(REFERABLE_ACTIVATIONS)} of the first and the last can be referred to, and every "
+                    "weight site of any"
+                )
+                raise UsageError(msg)
