@@ -1,6 +1,7 @@
 """Events of training curves: what emerged, when, and how sure that is. Loads numpy, scipy and polars only."""
 
 from dynamics.events.adaptive import coarse_steps, next_steps
+from dynamics.events.bootstrap import bootstrap
 from dynamics.events.consensus import consensus, over_heads
 from dynamics.events.curve import Event, detect_curve
 from dynamics.events.detection import detect
@@ -8,6 +9,7 @@ from dynamics.events.gradual import GRADUAL_COLUMNS, describe
 from dynamics.events.indices import INDEX_COLUMNS, indices
 from dynamics.events.mirage import mirage_check
 from dynamics.events.rules import RULE_COLUMNS, apply_rules, load_rules
+from dynamics.events.running import RUNNING_COLUMNS, follow
 from dynamics.events.schema import EVENT_COLUMNS, EXTRA_COLUMNS, no_events
 from dynamics.events.together import co_occurring, lag, on_axis, order
 
@@ -17,14 +19,17 @@ __all__ = [
     "GRADUAL_COLUMNS",
     "INDEX_COLUMNS",
     "RULE_COLUMNS",
+    "RUNNING_COLUMNS",
     "Event",
     "apply_rules",
+    "bootstrap",
     "co_occurring",
     "coarse_steps",
     "consensus",
     "describe",
     "detect",
     "detect_curve",
+    "follow",
     "indices",
     "lag",
     "load_rules",

@@ -8,20 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamics.events.interval import bracket
-from dynamics.events.kinds import NEED, Found, fitted_curve, name_events, open_wide_ramps
+from dynamics.events.kinds import Found, fitted_curve, name_events
 from dynamics.events.likelihood import Curve
 from dynamics.events.preparation import prepare, spans_magnitudes, steps
-from dynamics.events.search import explain
-from dynamics.events.shapes import dictionary
+from dynamics.events.readings import understand
 
 Array = NDArray[np.float64]
 
-WIDE_SUPPORT = 16  # from this many checkpoints on, a level change needs three on each side instead of two
 BEFORE_BUMP = 2  # checkpoints that a bump must leave before its onset
 SETTLED = 5  # an event is tentative while fewer checkpoints than this follow its completion
 
-# Share of simulated curves without events in which something worth `NEED` is found, and the decay of that share
-# with every further unit of score; see docs/events.md for the curves.
+# Share of simulated curves without events in which something worth what its kind needs is found, and the decay of
+# that share with every further unit of score; docs/events.md gives the curves.
 FALSE_SHARE = 0.025
 FALSE_DECAY = 0.2
 
@@ -55,9 +53,9 @@ class Event:
     note: str = ""
 
 
-def p_value(kind: str, worth: float) -> float:
-    """Chance that a curve without events yields an event of this kind worth this much."""
-    return float(min(1.0, FALSE_SHARE * np.exp(-FALSE_DECAY * (worth - NEED[kind]))))
+def p_value(beyond: float) -> float:
+    """Chance that a curve without events yields something worth this much beyond what its kind needs."""
+    return float(min(1.0, FALSE_SHARE * np.exp(-FALSE_DECAY * beyond)))
 
 
 def detect_curve(step: Array, value: Array, stderr: Array | None = None) -> list[Event]:
@@ -92,8 +90,7 @@ def _on_scale(step: Array, value: Array, stderr: Array | None, scale: str) -> li
     if prepared is None:
         return []
     curve, offset, unit = prepared
-    shapes = dictionary(curve.x, 3 if curve.size >= WIDE_SUPPORT else 2)
-    explanation = open_wide_ramps(curve, explain(curve, shapes), shapes)
+    explanation = understand(curve)
     smooth = fitted_curve(curve, explanation, spikes=False) * unit + offset
     return [_event(curve, f, smooth, unit, scale) for f in name_events(curve, explanation) if _is_seen(curve, f)]
 
@@ -130,7 +127,7 @@ def _levels(curve: Curve, f: Found, smooth: Array) -> tuple[float, float]:
 def _event(curve: Curve, f: Found, smooth: Array, unit: float, scale: str) -> Event:
     before, after = _levels(curve, f, smooth)
     size, error = f.size * unit, f.size_error * unit
-    notes = [f.note] if f.note else []
+    notes: list[str] = []
     if scale == "log":
         notes.insert(0, f"on log10 of the value, which changes by {size:.3g}")
         before, after = 10.0**before, 10.0**after
@@ -146,5 +143,5 @@ def _event(curve: Curve, f: Found, smooth: Array, unit: float, scale: str) -> Ev
     return Event(
         f.kind, "up" if f.sign > 0 else "down", steps(f.onset), steps(f.middle), steps(f.completion),
         steps(f.low), steps(f.high), before, after, size, error, f.width if resolved else right - left,
-        p_value(f.kind, f.worth), f.worth, scale, resolved, tentative, "; ".join(notes),
+        p_value(f.worth - f.need), f.worth, scale, resolved, tentative, "; ".join(notes),
     )  # fmt: skip

@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from dynamics.events.kinds import fitted_curve, name_events
 from dynamics.events.preparation import prepare, steps
+from dynamics.events.readings import understand
 from dynamics.events.schema import AXES, KEYS, as_measurements
-from dynamics.events.search import explain
-from dynamics.events.shapes import dictionary
 
 Array = NDArray[np.float64]
 
@@ -42,7 +41,7 @@ def describe_curve(step: Array, value: Array, stderr: Array | None = None) -> di
     if prepared is None:
         return None
     curve, offset, unit = prepared
-    explanation = explain(curve, dictionary(curve.x, 3 if curve.size >= 16 else 2))
+    explanation = understand(curve)
     smooth = fitted_curve(curve, explanation, spikes=False)
     total, noise = float(smooth[-1] - smooth[0]), float(np.sqrt(explanation.fit.sigma2))
     done = [float("nan")] * 3

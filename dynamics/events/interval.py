@@ -22,10 +22,11 @@ def bracket(x: Array, place: float) -> tuple[float, float]:
     return float(x[right - 1]), float(x[right])
 
 
-def location_interval(curve: Curve, atoms: list[Atom], which: int, fit: Fit) -> tuple[float, float]:
-    """95 % interval of the place of atom `which`, in decades of x.
+def location(curve: Curve, atoms: list[Atom], which: int, fit: Fit) -> tuple[float, float, float]:
+    """Place of atom `which` in decades of x, and its 95 % interval.
 
-    Never narrower than the gap between the checkpoints that bracket the place: inside it nothing was seen.
+    The place is the mean of the likelihood over places. The interval is never narrower than the gap between the
+    checkpoints that bracket the place: inside it nothing was seen.
     """
     atom = atoms[which]
     low, high = bracket(curve.x, atom.middle)
@@ -35,9 +36,9 @@ def location_interval(curve: Curve, atoms: list[Atom], which: int, fit: Fit) -> 
     if atom.shape == "spike":
         first = int(atom.middle)
         last = min(first + round(atom.width), curve.size - 1)
-        return float(curve.x[max(first - 1, 0)]), float(curve.x[last])
+        return float(atom.middle), float(curve.x[max(first - 1, 0)]), float(curve.x[last])
     reach = max(0.6 * atom.width, 1.5 * (high - low), 0.5 if atom.shape == "hinge" else 0.12)
-    inside = np.empty(0)
+    inside, places, profile = np.empty(0), np.empty(0), np.empty(0)
     for _ in range(3):  # until both ends of the interval have been seen
         places, profile = _profile(curve, atoms, which, fit, reach)
         inside = places[profile >= profile.max() - DROP]
@@ -47,7 +48,9 @@ def location_interval(curve: Curve, atoms: list[Atom], which: int, fit: Fit) -> 
     slack = 0.02 * atom.width + 0.05 * (high - low)
     first = max(float(inside.min()) - slack, float(curve.x[0]))
     last = min(float(inside.max()) + slack, float(curve.x[-1]))
-    return min(low, first), max(high, last)
+    weight = np.exp((profile - profile.max()) / 2)
+    mean = float(np.sum(weight * places) / np.sum(weight))
+    return mean, min(low, first), max(high, last)
 
 
 def _profile(curve: Curve, atoms: list[Atom], which: int, fit: Fit, reach: float) -> tuple[Array, Array]:

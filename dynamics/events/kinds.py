@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from dynamics.events.interval import location_interval
+from dynamics.events.interval import location
 from dynamics.events.likelihood import Curve, coefficient_errors
-from dynamics.events.search import Explanation, event_columns, with_corners
-from dynamics.events.shapes import BUMPS, GRADUAL_SHAPES, TRANSITION_WIDTH, Atom, Dictionary, column
+from dynamics.events.search import Explanation, event_columns
+from dynamics.events.shapes import BUMPS, GRADUAL_SHAPES, TRANSITION_WIDTH, Atom, column
+from dynamics.events.thresholds import BEND_NEED, CORNER_BESIDE, UNMEASURED, need
 
 Array = NDArray[np.float64]
 
@@ -20,15 +21,10 @@ MATERIAL = 0.10  # an event moves the curve by at least this share of its range
 # In a loss that falls from 11 to 3, half a nat within a decade is a twentieth of the range and a third of the change.
 MATERIAL_NEAR, LOCAL = 0.03, 0.25
 SPIKE_LEAD = 2.0  # a spike stands out from the largest other residual by this factor
-# Gain in score that a reported event is worth. A wandering null looks like a bump more often than like a step, and
-# bends more often than it sets in from a flat stretch. On short grids there are fewer shapes to choose from.
-NEED = {"transition": 25.0, "bump": 31.0, "plateau": 19.5, "kink": 20.0, "spike": 28.0}
 WIDEST_HALT = 1.6  # decades
+TAILS = 1.0
 SPIKE_LENGTH, SPIKE_FOOT = 2, 0.2  # a bump of which at most two checkpoints reach a fifth of its height is a spike
-CORNER_MARGIN = 20.0
-BEND_NEED = 32.0
 FLAT = 0.2  # a side is flat when its slope is at most this share of the other's
-SHORT, SHORT_EASE = 32, 3.5
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class Found:
     width: float
     worth: float
     parts: tuple[int, ...]
-    note: str = ""
+    need: float = 0.0
 
 
 def _coefficients(explanation: Explanation) -> Array:
@@ -70,7 +66,7 @@ def fitted_curve(curve: Curve, explanation: Explanation, *, spikes: bool = True)
     return out
 
 
-def _half_width(atom: Atom) -> float:
+def half_width(atom: Atom) -> float:
     if atom.shape == "relaxation":
         return 0.67
     return 0.4 * atom.width if atom.shape == "ramp" else 0.5 * atom.width
@@ -80,7 +76,7 @@ def _against_trend(curve: Curve, explanation: Explanation, which: int) -> bool:
     """Whether a level change cancels the trend around it: the curve halts there, it does not jump."""
     atom, values = explanation.atoms[which], _coefficients(explanation)
     rest = fitted_curve(curve, explanation, spikes=False) - values[which] * column(curve.x, atom)
-    half = max(_half_width(atom) / 0.8, 0.05)
+    half = max(half_width(atom) / 0.8, 0.05)
     if atom.middle - half < curve.x[0] + 0.2 or atom.middle + half > curve.x[-1] - 0.2:
         return False
     ends = np.interp([atom.middle - half, atom.middle + half], curve.x, rest)
@@ -89,12 +85,12 @@ def _against_trend(curve: Curve, explanation: Explanation, which: int) -> bool:
     return trend * values[which] < 0 and abs(net) < 0.55 * abs(trend)
 
 
-def _name(curve: Curve, explanation: Explanation, which: int) -> str:
+def name_of(curve: Curve, explanation: Explanation, which: int) -> str:
     atom = explanation.atoms[which]
     if atom.shape in LEVEL:
         if _against_trend(curve, explanation, which):
             return "plateau"
-        return "transition" if 2 * _half_width(atom) < TRANSITION_WIDTH else "gradual"
+        return "transition" if 2 * half_width(atom) < TRANSITION_WIDTH else "gradual"
     halts = atom.shape == "relaxation" or (atom.shape == "wide" and atom.width <= WIDEST_HALT)
     if halts and _against_trend(curve, explanation, which):
         return "plateau"
@@ -107,9 +103,9 @@ def _single(curve: Curve, explanation: Explanation, which: int) -> Found:
     atom = explanation.atoms[which]
     values = _coefficients(explanation)
     errors = coefficient_errors(curve, event_columns(curve, list(explanation.atoms)), explanation.fit)[-len(values) :]
-    kind = _name(curve, explanation, which)
-    low, high = location_interval(curve, list(explanation.atoms), which, explanation.fit)
-    half, middle, size = _half_width(atom), atom.middle, float(values[which])
+    kind = name_of(curve, explanation, which)
+    middle, low, high = location(curve, list(explanation.atoms), which, explanation.fit)
+    half, size = half_width(atom), float(values[which])
     if atom.shape == "relaxation":
         middle -= 0.16  # tau is where 63 % are done; half are done at tau ln 2
     error, sign = float(errors[which]), int(np.sign(size))
@@ -163,10 +159,13 @@ def _join(a: Found, b: Found) -> Found | None:
 
 def _need(curve: Curve, explanation: Explanation, found: Found) -> float:
     """Worth that this event must have to be reported."""
-    ease = SHORT_EASE if curve.size <= SHORT else 0.0
-    if found.kind == "kink" and not _sets_in_or_stops(curve, explanation, found):
+    asked = need(found.kind, curve.size) + (0.0 if curve.expected > 0 else UNMEASURED)
+    if found.kind != "kink":
+        return asked
+    if not _sets_in_or_stops(curve, explanation, found):
         return BEND_NEED
-    return NEED[found.kind] - ease
+    beside = any(a.is_event and a.shape not in ("hinge", "spike") for a in explanation.atoms)
+    return asked + CORNER_BESIDE * beside
 
 
 def _sets_in_or_stops(curve: Curve, explanation: Explanation, found: Found) -> bool:
@@ -188,7 +187,8 @@ def _sets_in_or_stops(curve: Curve, explanation: Explanation, found: Found) -> b
 def heavy_tailed(curve: Curve, explanation: Explanation) -> bool:
     """Whether Student's t with 3 degrees of freedom explains the residuals better than normal noise with the spikes.
 
-    Each spike is charged twice the log of the number of places it could have had.
+    Each spike is charged twice the log of the number of places it could have had. Where what the spikes leave is
+    heavy-tailed too, they were its largest.
     """
     spikes = [k for k, a in enumerate(explanation.atoms) if a.shape == "spike"]
     if not spikes:
@@ -199,12 +199,21 @@ def heavy_tailed(curve: Curve, explanation: Explanation) -> bool:
     spiked = clean + table[:, spikes] @ values[spikes]
     if curve.scale is not None:
         clean, spiked = clean / curve.scale, spiked / curve.scale
-    n = curve.size
-    normal = -n * np.log(max(float(np.mean(clean**2)), curve.floor**2)) - n * np.log(2 * np.pi * np.e)
-    start = max(float(np.median(np.abs(spiked))), 0.3 * curve.floor)
-    widths = start * np.geomspace(0.5, 3.0, 25)
-    student = max(float(2 * np.sum(stats.t.logpdf(spiked / w, 3)) - 2 * n * np.log(w)) for w in widths)
-    return student > normal - 2 * np.log(n) * len(spikes)
+    quiet = clean[table[:, spikes].max(axis=1) < 0.5]
+    if _student(quiet, curve.floor) > _normal(quiet, curve.floor) + TAILS:
+        return True
+    return _student(spiked, curve.floor) > _normal(clean, curve.floor) - 2 * np.log(curve.size) * len(spikes)
+
+
+def _normal(residual: Array, floor: float) -> float:
+    """Twice the log-likelihood of normal noise at its best width."""
+    return -len(residual) * float(np.log(max(float(np.mean(residual**2)), floor**2)) + np.log(2 * np.pi * np.e))
+
+
+def _student(residual: Array, floor: float) -> float:
+    """Twice the log-likelihood of Student's t with 3 degrees of freedom at its best width."""
+    widths = max(float(np.median(np.abs(residual))), 0.3 * floor) * np.geomspace(0.5, 3.0, 25)
+    return max(float(2 * np.sum(stats.t.logpdf(residual / w, 3)) - 2 * len(residual) * np.log(w)) for w in widths)
 
 
 def _material(curve: Curve, explanation: Explanation, found: Found) -> bool:
@@ -219,19 +228,11 @@ def _material(curve: Curve, explanation: Explanation, found: Found) -> bool:
     return share >= MATERIAL or (share >= MATERIAL_NEAR and local >= LOCAL)
 
 
-def open_wide_ramps(curve: Curve, explanation: Explanation, dictionary: Dictionary) -> Explanation:
-    """A ramp too wide for a transition and clearly not smooth is read as two changes of slope, at its corners."""
-    for k, atom in enumerate(explanation.atoms):
-        clear = explanation.margin[k] >= CORNER_MARGIN and _name(curve, explanation, k) == "gradual"
-        if atom.shape == "ramp" and clear:
-            return open_wide_ramps(curve, with_corners(curve, explanation, k, dictionary), dictionary)
-    return explanation
-
-
 def name_events(curve: Curve, explanation: Explanation) -> list[Found]:
     """Typed events of an explained curve, in order of place; gradual changes and immaterial ones are left out."""
     found = [_single(curve, explanation, k) for k, a in enumerate(explanation.atoms)]
-    found = [f for f in found if f.kind != "gradual" and f.worth >= _need(curve, explanation, f)]
+    found = [replace(f, need=_need(curve, explanation, f)) for f in found if f.kind != "gradual"]
+    found = [f for f in found if f.worth >= f.need]
     found = [f for f in found if _material(curve, explanation, f)]
     if heavy_tailed(curve, explanation):
         found = [f for f in found if f.kind != "spike"]

@@ -13,22 +13,16 @@ from numpy.typing import NDArray
 
 from dynamics.events.likelihood import Candidates, Curve, Fit, candidates_of, evaluate, gains, whiten
 from dynamics.events.shapes import BUMP_FOOT, BUMPS, GROUPS, Atom, Dictionary, column, columns, complete
+from dynamics.events.thresholds import keep
 
 Array = NDArray[np.float64]
 
 ADD = 12.0  # gain in score below which the search stops
-# Gain in score that a shape must be worth to stay in the explanation. What is reported asks for more: `kinds.NEED`.
-KEEP = {
-    **dict.fromkeys(BUMPS, 22.0),
-    "spike": 25.0,
-    **dict.fromkeys(("logistic", "late_tail", "early_tail", "ramp", "hinge"), 17.5),
-}
-LEAST = min(KEEP.values())
 KEEP_GRADUAL = 6.0
 FURTHER = 20.0
 # What an event must gain over the best gradual shape in its place.
-MARGIN = {**dict.fromkeys(BUMPS, 5.0), "hinge": 3.0, "ramp": 1.0}
-MARGIN_LEVEL, MARGIN_WIDE = 3.0, 14.0
+MARGIN = {**dict.fromkeys(BUMPS, 4.0), "hinge": -2.0, "ramp": -0.5}
+MARGIN_LEVEL, MARGIN_WIDE = 0.0, 8.0
 # Shapes with a place and a width must beat those with a place alone by this much.
 COST = {"hinge": 0.0, "spike": 0.0}
 COST_WIDTH = 2.5
@@ -59,7 +53,7 @@ def event_columns(curve: Curve, atoms: list[Atom]) -> Array:
     return np.stack([column(curve.x, a) for a in atoms], axis=1)
 
 
-def _totals(curve: Curve, candidates: Candidates, events: Array, fit: Fit, keep: float = np.inf) -> Array:
+def totals(curve: Curve, candidates: Candidates, events: Array, fit: Fit, keep: float = np.inf) -> Array:
     """Best score of each candidate over noise models (at their best null mean), `[n_candidates]`."""
     nulls = np.argmax(fit.scores, axis=1)
     best = fit.scores[np.arange(len(nulls)), nulls]
@@ -124,7 +118,7 @@ def _grow(curve: Curve, dictionary: Dictionary, candidates: Candidates, atoms: l
     """Add the best shape again and again, refining those already there, until none is worth adding."""
     fit = evaluate(curve, event_columns(curve, atoms))
     while len(atoms) < MAX_ATOMS:
-        total = _totals(curve, candidates, event_columns(curve, atoms), fit, np.inf if not atoms else 30.0)
+        total = totals(curve, candidates, event_columns(curve, atoms), fit, np.inf if not atoms else 30.0)
         options = []
         for k in _leaders(total, dictionary, fit.score):
             trial = [*atoms, dictionary.atoms[k]]
@@ -195,11 +189,17 @@ def _standing(
     rest = event_columns(curve, [a for k, a in enumerate(atoms) if k != which])
     without = evaluate(curve, rest)
     lost = fit.score - without.score
-    if not atoms[which].is_event or atoms[which].shape == "spike" or lost < LEAST or not gradual[1]:
+    if not atoms[which].is_event or atoms[which].shape == "spike" or lost < keep("level", curve.size) or not gradual[1]:
         return lost, np.inf, None
-    total = _totals(curve, gradual[0], rest, without, keep=40.0)
-    best = int(np.argmax(total))
-    return lost, fit.score - max(float(total[best]), without.score), gradual[1][best]
+    total = totals(curve, gradual[0], rest, without, keep=40.0)
+    other = gradual[1][int(np.argmax(total))]
+    margin = fit.score - max(float(total.max()), without.score)
+    if margin >= _margin(atoms[which]):  # the dictionary's places are coarse: give the gradual shape its best one
+        instead = [*atoms[:which], *atoms[which + 1 :], other]
+        other = refine(curve, instead, len(atoms) - 1, evaluate(curve, event_columns(curve, instead)))
+        best = evaluate(curve, event_columns(curve, [*instead[:-1], other])).score
+        margin = fit.score - max(best, float(total.max()), without.score)
+    return lost, margin, other
 
 
 def _polish(curve: Curve, atoms: list[Atom]) -> tuple[list[Atom], Fit]:
@@ -245,12 +245,9 @@ def explain(curve: Curve, dictionary: Dictionary) -> Explanation:
     return _prune(curve, atoms, fit, null_score, gradual)
 
 
-def with_corners(curve: Curve, explanation: Explanation, which: int, dictionary: Dictionary) -> Explanation:
-    """The explanation with a wide ramp taken for what it is: a steady change that sets in and later stops."""
-    ramp = explanation.atoms[which]
-    corners = [Atom("hinge", ramp.middle + side * ramp.width / 2, 0.0) for side in (-1, 1)]
-    inside = [c for c in corners if curve.x[1] < c.middle < curve.x[-2]]
-    atoms, fit = _polish(curve, [*explanation.atoms[:which], *inside, *explanation.atoms[which + 1 :]])
+def reread(curve: Curve, explanation: Explanation, atoms: list[Atom], dictionary: Dictionary) -> Explanation:
+    """The explanation that starts from these atoms instead: each moved to its best place, the unworthy dropped."""
+    atoms, fit = _polish(curve, atoms)
     return _prune(curve, atoms, fit, explanation.null_score, _smooth_candidates(curve, dictionary))
 
 
@@ -268,6 +265,13 @@ def _margin(atom: Atom) -> float:
     return MARGIN_LEVEL + MARGIN_WIDE * max(atom.width - 0.7, 0.0)
 
 
+def _keep(atom: Atom, size: int) -> float:
+    """What an atom must be worth to stay."""
+    if not atom.is_event:
+        return KEEP_GRADUAL
+    return keep("bump" if atom.shape in BUMPS else atom.shape if atom.shape in ("spike", "hinge") else "level", size)
+
+
 def _prune(
     curve: Curve, atoms: list[Atom], fit: Fit, null_score: float, gradual: tuple[Candidates, list[Atom]]
 ) -> Explanation:
@@ -276,9 +280,9 @@ def _prune(
         standing = [_standing(curve, atoms, k, fit, gradual) for k in range(len(atoms))]
         share = _share(atoms, fit, null_score)
         worth = [min(s[0], share) if a.is_event else s[0] for s, a in zip(standing, atoms, strict=True)]
-        need = [KEEP.get(a.shape, KEEP_GRADUAL) for a in atoms]
+        need = [_keep(a, curve.size) for a in atoms]
         short = [s[0] - n for s, n in zip(standing, need, strict=True)]
-        if share < LEAST:
+        if share < keep("level", curve.size):
             short = [s - 1e3 if a.is_event else s for s, a in zip(short, atoms, strict=True)]
         weakest = int(np.argmin(short))
         margin = [s[1] - _margin(a) for s, a in zip(standing, atoms, strict=True)]

@@ -143,10 +143,11 @@ def _wanted(x: Array, support: int) -> list[tuple[str, Array, Array]]:
         add("bump", width / 5, width)
     for width in (0.5, 0.75, 1.0, 1.3):
         add("ramp", 0.12, width)
-    add("hinge", 0.07, 0.0, max(support, 3))
+    add("hinge", 0.07, 0.0, support + 2)
     for width in (1.15, 1.5, 2.0):
         add("wide", 0.3, width)
     add("bend", 0.4, 1.4)
+    add("bend", 0.5, 2.2)
     tau = np.arange(x[0] + 0.3, x[-1] + 0.6, 0.15)
     out.append(("relaxation", tau, np.ones(len(tau))))
     for exponent in (0.3, 0.6, 1.0):
