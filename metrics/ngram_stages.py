@@ -107,12 +107,13 @@ def ngram_score(
     """Is the last token of a common n-gram easier than a token at that place in any text?
 
     **Definition.** For n = 2, 3, 4: the mean loss of the n-th token of windows of the text over the mean loss of the
-    last token of the text's commonest n-grams, each given alone after a start token.
+    last token of the text's commonest n-grams, each given alone after a start token and counted once.
 
     **Reads.** `token_loss` [batch pos]; `ngram_order` [batch], n for an n-gram and 0 for a window of the text.
 
     **Returns** [label], >= 0; 1 when n-grams are no easier than other text, as for a model that knows nothing, and
-    more when they are. NaN where a logit is not finite.
+    more when they are. Below 1 for a vocabulary so small that the thousand n-grams are not all common, since windows
+    follow the text's own frequencies. NaN where a logit is not finite.
 
     **Source.** Hoogland et al. 2024, the loss of the text relative to that of its thousand commonest n-grams.
     Departure: counts from the text measured on.
