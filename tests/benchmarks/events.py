@@ -1,7 +1,6 @@
-"""The event detector against curves with known events: the bench's generator, and shapes that it does not draw.
+"""The event detector against curves with known events, and adaptive sweeps; `shapes.py` holds shapes of our own.
 
     python tests/benchmarks/events.py BENCH [--seeds 2 3 101] [--per-family 40]     BENCH holds gen.py and score.py
-    python tests/benchmarks/events.py --shapes [--seeds 2 3 101]                    shapes of this file, no bench
     python tests/benchmarks/events.py --adaptive PATH...       adaptive sweeps of measured histories, replayed
 
 `detect` is the adapter that the bench's own runner calls:
@@ -18,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -44,112 +42,6 @@ def detect(step: Array, value: Array, stderr: Array | None) -> list[dict[str, ob
          "pvalue": e.p_value}
         for e in detect_curve(step, value, stderr)
     ]  # fmt: skip
-
-
-# --------------------------------------------------------------- shapes that the bench does not draw
-# Each takes x = log10(step + 1) and a place m inside the grid, and returns the curve with the places of its events.
-def delayed_exponential(x: Array, m: float) -> tuple[Array, list[float]]:
-    """Nothing until s0, then relaxation with a time constant of 0.6 s0."""
-    s, s0 = 10**x, 10**m
-    return 1 - np.exp(-np.maximum(s - s0, 0) / (0.6 * s0)), [float(np.log10(s0 * (1 + 0.6 * np.log(2))))]
-
-
-def gompertz(x: Array, m: float) -> tuple[Array, list[float]]:
-    return np.exp(-np.exp(-(x - m) * 6) * np.log(2)), [m]
-
-
-def asymmetric_bump(x: Array, m: float) -> tuple[Array, list[float]]:
-    return np.exp(-(((x - m) / np.where(x < m, 0.15, 0.35)) ** 2)), [m]
-
-
-def overshoot(x: Array, m: float) -> tuple[Array, list[float]]:
-    rise = 1 / (1 + np.exp(-(x - m) * 15))
-    return rise * (1 + 0.4 * np.exp(-np.maximum(x - m - 0.15, 0) / 0.2)), [m]
-
-
-def two_stage(x: Array, m: float) -> tuple[Array, list[float]]:
-    first, second = 1 / (1 + np.exp(-(x - m + 0.45) * 15)), 1 / (1 + np.exp(-(x - m - 0.45) * 15))
-    return 0.5 * first + 0.5 * second, [m - 0.45, m + 0.45]
-
-
-def late_grok(x: Array, m: float) -> tuple[Array, list[float]]:
-    return 1 - 1 / (1 + np.exp(-(x - (x[-1] - 0.35)) * 25)), [float(x[-1] - 0.35)]
-
-
-def fall_on_power_law(x: Array, m: float) -> tuple[Array, list[float]]:
-    return 8 * 10 ** (-0.25 * x) - 1 / (1 + np.exp(-(x - m) * 14)), [m]
-
-
-EVENTS: dict[str, Callable[[Array, float], tuple[Array, list[float]]]] = {
-    f.__name__: f
-    for f in (delayed_exponential, gompertz, asymmetric_bump, overshoot, two_stage, late_grok, fall_on_power_law)
-}
-NULLS: dict[str, Callable[[Array, float], Array]] = {
-    "flat": lambda x, m: np.zeros_like(x),
-    "two_power_laws": lambda x, m: 3 * 10 ** (-0.5 * x) + 10 ** (-0.08 * x),
-    "offset_power_law": lambda x, m: (1 + 10 ** (x - m)) ** -0.3,
-    "slow_ripple": lambda x, m: np.sin(2 * np.pi * (x - m) / 4.0),
-    "bent_line": lambda x, m: x / 5 + 0.3 * np.logaddexp(0, (x - m) * 3) / 3,
-    "log_quadratic": lambda x, m: -((x - 6) ** 2) / 20,
-    "relaxation": lambda x, m: 1 - np.exp(-(10 ** (x - m))),
-}
-
-
-def _binomial(rng: np.random.Generator, x: Array, m: float, kind: str) -> tuple[Array, Array, list[float]]:
-    """Accuracy on 200 questions with four answers: flat at chance, growing slowly, or a rise from chance."""
-    rise = {"binomial_flat": 0 * x, "binomial_growing": 0.3 * x / x[-1]}.get(kind, 0.5 / (1 + np.exp(-(x - m) * 10)))
-    p = 0.25 + rise
-    value = rng.binomial(200, p) / 200
-    return value, np.sqrt(value * (1 - value) / 200), [m] if kind == "binomial_rise" else []
-
-
-def _grid(rng: np.random.Generator) -> Array:
-    choice = rng.integers(4)
-    if choice == 0:
-        return np.array([0, *2 ** np.arange(10), *range(1000, 144000, 1000)], dtype=float)
-    if choice == 1:
-        return np.arange(100) * 500.0
-    return np.unique(np.round(np.logspace(0, 5, [30, 80][choice - 2])))
-
-
-def _draw(rng: np.random.Generator, name: str) -> tuple[Array, Array, Array, list[float]]:
-    """Steps, values, standard errors and the true places of one curve."""
-    step = _grid(rng)
-    x = np.log10(step + 1)
-    inner = x[4:-4]
-    m = float(rng.uniform(max(inner[0], x[-1] - 3.5) + 0.5, inner[-1] - 0.6))
-    if name.startswith("binomial"):
-        value, error, places = _binomial(rng, x, m, name)
-        return step, value, error, places
-    curve, places = EVENTS[name](x, m) if name in EVENTS else (NULLS[name](x, m), [])
-    size = 1.0 if name in EVENTS else float(np.ptp(curve) or 1.0)
-    sigma = size / 10 ** rng.uniform(0.8, 1.5)
-    return step, curve + rng.normal(0, sigma, len(x)), np.full(len(x), sigma), places
-
-
-def other_shapes(seed: int, count: int) -> None:
-    """Print, for every shape, recall and false events (or the share of curves on which something was said)."""
-    rng = np.random.default_rng(seed)
-    print(f"\nother shapes, seed {seed}, {count} curves each")
-    for name in [*EVENTS, "binomial_rise", *NULLS, "binomial_flat", "binomial_growing"]:
-        hits = total = false = fired = covered = 0
-        errors: list[float] = []
-        for _ in range(count):
-            step, value, sigma, places = _draw(rng, name)
-            found = [e for e in detect_curve(step, value, sigma) if e.kind != "spike"]
-            at = np.log10(np.array([e.midpoint for e in found]) + 1)
-            near = [int(np.argmin(np.abs(at - p))) if len(at) else -1 for p in places]
-            good = [(k, p) for k, p in zip(near, places, strict=True) if k >= 0 and abs(at[k] - p) < 0.25]
-            hits, total, fired = hits + len(good), total + len(places), fired + bool(found)
-            false += len(found) - len({k for k, _ in good})
-            errors += [abs(float(at[k]) - p) for k, p in good]
-            covered += sum(found[k].lower <= 10**p - 1 <= found[k].upper for k, p in good)
-        if total:
-            error, share = np.median(errors or [np.nan]), covered / max(hits, 1)
-            said = f"recall {hits / total:.2f}  extra {false / count:.2f}  error {error:.3f}  coverage {share:.2f}"
-            print(f"  {name:20s} {said}")
-        else:
-            print(f"  {name:20s} fired {fired / count:.2f}")
 
 
 def bench(folder: Path, seeds: list[int], per_family: int) -> None:
@@ -270,16 +162,12 @@ if __name__ == "__main__":
     parser.add_argument("bench", nargs="?", type=Path, help="folder with gen.py and score.py")
     parser.add_argument("--seeds", type=int, nargs="+", default=[2])
     parser.add_argument("--per-family", type=int, default=40)
-    parser.add_argument("--shapes", action="store_true", help="the shapes of this file instead")
     parser.add_argument("--adaptive", type=Path, nargs="+", help="folders of runs, or the Pythia evaluations' Parquet")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.25, 0.5, 1.0], help="budgets of --adaptive")
     chosen = parser.parse_args()
     if chosen.adaptive:
         adaptive(chosen.adaptive, chosen.shares)
-    elif chosen.shapes:
-        for one in chosen.seeds:
-            other_shapes(one, chosen.per_family)
     elif chosen.bench is None:
-        parser.error("name the bench's folder, or --shapes")
+        parser.error("name the bench's folder, or --adaptive")
     else:
         bench(chosen.bench.resolve(), chosen.seeds, chosen.per_family)
