@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from dashboards.document import compose, html, markdown
-from dashboards.frames import prepare, read_frames
+from dashboards.frames import TABLES, prepare, read_frames
 from dynamics.errors import UsageError
 from dynamics.published import Ours, entries, how, ours
 from dynamics.recipe import PublishedEntry, Reading, read_recipe
@@ -140,7 +140,8 @@ def test_every_recipe_measures_what_it_holds_beside_the_papers(path: Path) -> No
 def test_seeds_of_one_run_have_a_table_of_event_steps(tmp_path: Path) -> None:
     write_grokking_run(tmp_path)
     frames = read_frames(tmp_path)
-    tables = {name: getattr(frames, name) for name in ("series", "checkpoints", "metrics", "tasks", "runs")}
+    kept = {"measurements", "events"}
+    tables = {name: getattr(frames, name) for name in TABLES if name not in kept}
     seeds = [f"{frames.series_names()[0]}-seed{seed}" for seed in range(3)]
     first = frames.series_names()[0]
 
