@@ -14,7 +14,10 @@ from dashboards.frames import read_frames
 from test_chart_stores import write_grokking_run, write_induction_run
 
 GOLDEN = Path(__file__).parent / "golden"
-NAMES = ("event_timeline", "in_context", "head_trajectories_prefix_matching", "loss_by_position", "grokking")
+NAMES = (
+    "event_timeline", "in_context", "head_trajectories_prefix_matching", "loss_by_position", "grokking", "lead_lag",
+    "head_grid", "checkpoint_strip", "position_slope", "per_token_trajectory",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
