@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from dashboards.stages import laid_end_to_end
 from dashboards.theme import shorten
 from dynamics.store import SCHEMA, Store
 
@@ -136,7 +137,7 @@ def _together(store: Store, everything: pl.DataFrame) -> pl.DataFrame:
 
 def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
     """Make the raw tables ready for showing."""
-    shown = display_names(tables)
+    shown, tables = display_names(tables), laid_end_to_end(tables)
     renamed = {
         name: frame.with_columns(pl.col("series").replace(shown)) if "series" in frame.columns else frame
         for name, frame in tables.items()
@@ -176,10 +177,12 @@ def _latest(measurements: pl.DataFrame) -> pl.DataFrame:
     if measurements.is_empty():
         return measurements
     newest = measurements.filter(pl.col("version").fill_null(0) == pl.col("version").fill_null(0).max().over("metric"))
-    counted = newest.with_columns(pl.len().over("series", "metric", "task_hash").alias("_n"))
-    ranked = counted.sort("_n", "task_hash", descending=True, nulls_last=True)
-    chosen = ranked.filter(pl.col("task_hash").eq_missing(pl.col("task_hash").first().over("series", "metric")))
-    return chosen.drop("_n").unique(("stage", "step", *CURVE), keep="last", maintain_order=True)
+    # A metric that reads the checkpoint before has other inputs at every step: what it was measured on comes first.
+    newest = newest.with_columns(pl.col("task_hash").str.split("+").list.first().alias("_on"))
+    counted = newest.with_columns(pl.len().over("series", "metric", "_on").alias("_n"))
+    ranked = counted.sort("_n", "_on", "task_hash", descending=True, nulls_last=True)
+    chosen = ranked.filter(pl.col("_on").eq_missing(pl.col("_on").first().over("series", "metric")))
+    return chosen.drop("_n", "_on").unique(("stage", "step", *CURVE), keep="last", maintain_order=True)
 
 
 def _with_gaps(measurements: pl.DataFrame, checkpoints: pl.DataFrame) -> pl.DataFrame:

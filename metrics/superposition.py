@@ -232,7 +232,7 @@ def feature_products(W: W_) -> Float[Tensor, " pair"]:
 @metric(
     title="Features that jumped (share of a dimension moved by over 0.15 since the checkpoint before)",
     unit="features", task="sparse_features", lower=0.0, per_example=False,
-    source=f"{PAPER}, 'Discrete \"energy level\" jumps'", undefined="a weight is not finite",
+    source=f"{PAPER}, 'Discrete \"energy level\" jumps'", undefined="no checkpoint is before this one, or a weight is not finite",
 )  # fmt: skip
 def dimensionality_jumps(W: W_, W_previous: W_) -> Tensor:
     """Do features jump from one share of a dimension to another?
@@ -242,7 +242,7 @@ def dimensionality_jumps(W: W_, W_previous: W_) -> Tensor:
 
     **Reads.** `W` [d_hidden n_features]; `W_previous`, the same at the checkpoint before.
 
-    **Returns** one exact number in 0 .. n_features. NaN where a weight is not finite.
+    **Returns** one exact number in 0 .. n_features. NaN at the first checkpoint, which has none before it.
 
     **Source.** Elhage et al. 2022 show features that jump between levels and give no threshold; 0.15 is ours, more
     than the distance of any two neighbouring levels from 3/8 to 3/4. Checkpoints that are far apart make a jump of

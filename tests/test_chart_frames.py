@@ -60,6 +60,14 @@ def test_one_task_is_shown_where_a_metric_was_measured_on_two() -> None:
     assert prepare(tables(rows)).measurements["task_hash"].to_list() == ["often", "often"]
 
 
+def test_a_metric_that_reads_the_checkpoint_before_is_shown_at_every_step() -> None:
+    """Its inputs differ from step to step in what stands behind the first part of their hash."""
+    row: Row = {"series": "a", "stage": "", "metric": "jumps", "version": 1, "value": 1.0}
+    rows = [{**row, "step": step, "task_hash": f"often++{step}"} for step in (1, 2, 3)]
+    kept = prepare(tables([*rows, {**row, "step": 1, "task_hash": "once"}])).measurements
+    assert kept["task_hash"].to_list() == ["often++1", "often++2", "often++3"]
+
+
 def test_places_are_named_as_the_field_names_them() -> None:
     row: Row = {"series": "a", "stage": "", "step": 0, "version": 1, "value": 1.0}
     frames = prepare(
