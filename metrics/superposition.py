@@ -232,7 +232,8 @@ def feature_products(W: W_) -> Float[Tensor, " pair"]:
 @metric(
     title="Features that jumped (share of a dimension moved by over 0.15 since the checkpoint before)",
     unit="features", task="sparse_features", lower=0.0, per_example=False,
-    source=f"{PAPER}, 'Discrete \"energy level\" jumps'", undefined="no checkpoint is before this one, or a weight is not finite",
+    source=f"{PAPER}, 'Discrete \"energy level\" jumps'",
+    undefined="no checkpoint is before this one, or a weight is not finite",
 )  # fmt: skip
 def dimensionality_jumps(W: W_, W_previous: W_) -> Tensor:
     """Do features jump from one share of a dimension to another?
