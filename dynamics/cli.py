@@ -330,7 +330,8 @@ def _say_failures(run: Run) -> int:
         return DONE
     steps = ", ".join(f"{row['series']} step {row['step']}" for row in failed.head(5).iter_rows(named=True))
     more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
-    typer.echo(f"{len(failed)} checkpoints failed: {steps}{more}; table 'checkpoints' says why", err=True)
+    plural = "s" if len(failed) > 1 else ""
+    typer.echo(f"{len(failed)} checkpoint{plural} failed: {steps}{more}; table 'checkpoints' says why", err=True)
     return SOME_FAILED
 
 

@@ -89,7 +89,7 @@ def test_a_failed_checkpoint_is_exit_code_one(command: Command, tiny_series: Pat
     )
     assert code == 1
     assert "tiny step 10 failed: cannot read" in err
-    assert "1 checkpoints failed: tiny step 10" in err
+    assert "1 checkpoint failed: tiny step 10" in err
     with Store(tmp_path / "run", read_only=True) as store:
         assert store.read("curves")["step"].to_list() == [0, 100, 1000]
 

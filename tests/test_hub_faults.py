@@ -129,6 +129,12 @@ def test_the_token_stays_with_the_hub(hub: StandIn, tmp_path: Path, monkeypatch:
         assert path.is_dir() or b"hf_secret_of_the_user" not in path.read_bytes(), path
 
 
+def test_an_endpoint_that_is_no_address_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "huggingface.co")
+    with pytest.raises(UsageError, match="HF_ENDPOINT is 'huggingface.co'; expected an address"):
+        dynamics.open_series(f"hub:{REPO}")
+
+
 def test_the_next_page_is_asked_of_the_hub_itself(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(hub, (0, 1000))
     for commit in hub.repos[REPO].commits.values():

@@ -23,7 +23,7 @@ import httpx2
 from huggingface_hub import HfApi, constants, hf_hub_url
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
-from dynamics.errors import CheckpointError
+from dynamics.errors import CheckpointError, UsageError
 from dynamics.sources.hub_errors import NotThere, Passing, plain_errors
 from dynamics.sources.hub_files import Damaged, RemoteFile, Shelf
 
@@ -216,7 +216,11 @@ def connect() -> Hub:
     """The hub that the environment names: HF_ENDPOINT, HF_HUB_CACHE, HF_HUB_OFFLINE, read now."""
     cache = os.environ.get("HF_HUB_CACHE") or constants.HF_HUB_CACHE
     offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on") or constants.HF_HUB_OFFLINE
-    return Hub((os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/"), Path(cache).expanduser(), offline)
+    endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT or "https://huggingface.co"
+    if not endpoint.startswith(("http://", "https://")):
+        msg = f"HF_ENDPOINT is {endpoint!r}; expected an address, such as https://huggingface.co"
+        raise UsageError(msg)
+    return Hub(endpoint.rstrip("/"), Path(cache).expanduser(), offline)
 
 
 def _token() -> str | bool:

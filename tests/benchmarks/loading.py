@@ -3,7 +3,8 @@
 Each method runs in a process of its own, on one thread, over the same three random GPT-NeoX checkpoints of Pythia's
 sizes, twice, in float32. What counts is the processor time of loading and one short pass, less that of the pass alone,
 and the peak of memory that is not a mapped file, beyond one model's own; the loop is a plain one, so that the model
-before is let go when the next one is there. TransformerLens takes part where it is installed.
+before is let go when the next one is there. TransformerLens takes part where it is installed, here or in the
+environment whose interpreter TRANSFORMER_LENS names: it boots a bridge from each checkpoint.
 """
 
 from __future__ import annotations
@@ -18,35 +19,44 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
-from dynamics.checkpoint import Files, files_in, open_weights
-from dynamics.model import SeriesModel
+if TYPE_CHECKING:
+    from dynamics.model import SeriesModel
 
 SIZES = {"70M": (6, 512, 8), "160M": (12, 768, 12)}  # layers, width, heads
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 STEPS, ROUNDS = 3, 2
 TOKENS = torch.arange(64)[None]
 OURS, MAPPED = "swap (copied: torch files)", "swap (mapped: safetensors)"
+STREAMED = "swap (mapped, layers brought one by one: device_map='disk')"
 THEIRS, LENS = "from_pretrained", "TransformerLens"
 
 
 def main() -> Iterator[str]:
     """The lines to print."""
+    yield from _load()
+    yield from _behind()
+
+
+def _load() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
+        lens = _lens_interpreter()
+        if lens is None:
+            yield "load, TransformerLens: skipped, neither installed here nor in an environment TRANSFORMER_LENS names"
         for size, shape in SIZES.items():
             for dtype, kind in DTYPES.items():
                 place = Path(folder) / f"{size}-{dtype}"
                 _save(place, shape, kind)
-                methods = [THEIRS, OURS, MAPPED] + [LENS] * (find_spec("transformer_lens") is not None)
-                found = {method: _apart(method, place) for method in methods}
+                found = {method: _apart(method, place) for method in (THEIRS, OURS, MAPPED, STREAMED)}
+                if lens is not None:
+                    found[LENS] = _apart(LENS, place, lens)
                 yield from _lines(f"{size} {dtype}", found)
                 for path in place.rglob("*"):
                     path.unlink() if path.is_file() else None
-    yield from _behind()
 
 
 def _lines(what: str, found: dict[str, dict[str, float]]) -> Iterator[str]:
@@ -56,6 +66,7 @@ def _lines(what: str, found: dict[str, dict[str, float]]) -> Iterator[str]:
             f"load {what} on disk, {method}: {result['cpu'] * 1000:.0f} ms a checkpoint "
             f"({result['cpu'] / base['cpu']:.2f} of from_pretrained), {result['memory'] / 1e6:.0f} MB extra at peak "
             + (f"({result['memory'] / base['memory']:.2f})" if base["memory"] > 1e7 else "(theirs takes none)")
+            + f", {result['peak'] / 1e6:.0f} MB with the model"
         )
 
 
@@ -70,8 +81,13 @@ def _save(place: Path, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
         AutoModelForCausalLM.from_config(config).to(dtype).save_pretrained(place / f"step{step}")
 
 
-def _apart(method: str, place: Path) -> dict[str, float]:
-    command = [sys.executable, "-m", "tests.benchmarks.loading", method, str(place)]
+def _lens_interpreter() -> str | None:
+    named = os.environ.get("TRANSFORMER_LENS")
+    return named or (sys.executable if find_spec("transformer_lens") else None)
+
+
+def _apart(method: str, place: Path, interpreter: str = sys.executable) -> dict[str, float]:
+    command = [interpreter, "-m", "tests.benchmarks.loading", method, str(place)]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(answer.stdout.splitlines()[-1])
 
@@ -79,7 +95,11 @@ def _apart(method: str, place: Path) -> dict[str, float]:
 def measure_method(method: str, place: Path) -> dict[str, float]:
     """Median processor seconds a checkpoint, without the first, and peak bytes of memory beyond the start's."""
     torch.set_num_threads(1)
-    load = {THEIRS: _from_pretrained, OURS: _swap(False), MAPPED: _swap(True), LENS: _lens}[method]
+    loaders: dict[str, Callable[[], Callable[[Path], Any]]] = {
+        THEIRS: lambda: _from_pretrained, OURS: lambda: _swap(False), MAPPED: lambda: _swap(True),
+        STREAMED: lambda: _swap(True, device_map="disk"), LENS: lambda: _lens,
+    }  # fmt: skip
+    load = loaders[method]()
     paths = [place / f"step{step}" for step in range(STEPS)] * ROUNDS
     for path in paths[:STEPS]:  # warm page cache for all
         next(path.glob("*.safetensors")).read_bytes()
@@ -94,14 +114,18 @@ def measure_method(method: str, place: Path) -> dict[str, float]:
             model(TOKENS)
             times.append(whole - (time.process_time() - began))
         own = sum(parameter.numel() * 4 for parameter in model.parameters())
-    return {"cpu": sorted(times[1:])[len(times[1:]) // 2], "memory": max(0, memory.peak - own)}
+    cpu = sorted(times[1:])[len(times[1:]) // 2]
+    return {"cpu": cpu, "memory": max(0, memory.peak - own), "peak": memory.peak}
 
 
 def _from_pretrained(path: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
 
 
-def _swap(immutable: bool) -> Callable[[Path], Any]:
+def _swap(immutable: bool, **settings: Any) -> Callable[[Path], Any]:
+    from dynamics.checkpoint import Files, files_in, open_weights
+    from dynamics.model import SeriesModel
+
     held: list[SeriesModel] = []
 
     def load(path: Path) -> Any:
@@ -112,17 +136,16 @@ def _swap(immutable: bool) -> Callable[[Path], Any]:
         if held:
             held[0].load(weights)
         else:
-            held.append(SeriesModel(weights))
+            held.append(SeriesModel(weights, **settings))
         return held[0].module
 
     return load
 
 
 def _lens(path: Path) -> Any:
-    from transformer_lens import HookedTransformer  # pyright: ignore[reportMissingImports]
+    from transformer_lens.model_bridge import TransformerBridge  # pyright: ignore[reportMissingImports]
 
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-    return HookedTransformer.from_pretrained("pythia-70m" if "70M" in str(path) else "pythia-160m", hf_model=model)
+    return TransformerBridge.boot_transformers(str(path), device="cpu", dtype=torch.float32)
 
 
 class _PeakMemory:
@@ -212,8 +235,8 @@ def _sweep(locator: str, out: Path) -> tuple[float, float]:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["hub"]:
         serve_hub(Path(sys.argv[2]), float(sys.argv[3]))
-    elif sys.argv[1:2] == ["behind"]:
-        for line in _behind():
+    elif sys.argv[1:2] in (["behind"], ["load"]):  # one half alone
+        for line in _behind() if sys.argv[1] == "behind" else _load():
             sys.stdout.write(line + "\n")
     elif len(sys.argv) > 2:
         sys.stdout.write(json.dumps(measure_method(sys.argv[1], Path(sys.argv[2]))) + "\n")
