@@ -26,6 +26,8 @@ from dashboards.published import published_table
 from dashboards.side_by_side import seed_figures
 from dashboards.skills import skill_tables
 from dashboards.sparkline import sparkline
+from dashboards.stages import tokens_seen
+from dashboards.stages import told as stages_told
 from dashboards.summary import Finding, summarise
 from dashboards.wording import change, count
 
@@ -48,7 +50,7 @@ class Document:
     words: dict[str, Any]
     figures: list[Figure]
     specifications: list[dict[str, Any]]
-    tokens: float | None  # seen in one step, where that is a constant
+    tokens: float | list[list[int]] | None  # seen in one step, or steps with the tokens seen at each
 
     def payload(self) -> dict[str, Any]:
         """What the page's script draws from."""
@@ -64,7 +66,8 @@ def compose(frames: Frames, title: str, figures: list[Figure] | None = None) -> 
     """Draw and describe a run; with `figures`, those instead of all that its metrics allow."""
     figures = [*seed_figures(as_gathered(frames)), *draw_figures(frames)] if figures is None else figures
     specs = [figure.specification() for figure in figures]
-    return Document(_words(frames, figures, specs, title), figures, specs, frames.tokens_per_step())
+    tokens = frames.tokens_per_step() or tokens_seen(frames.checkpoints)
+    return Document(_words(frames, figures, specs, title), figures, specs, tokens)
 
 
 def _words(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], title: str) -> dict[str, Any]:
@@ -84,7 +87,7 @@ def _words(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], t
         "comparison": _comparison(frames),
         "many_series": len(frames.series_names()) > 1,
         "caution": CAUTION,
-        "how_to_read": HOW_TO_READ.replace("95 %", theme.P95),
+        "how_to_read": " ".join([HOW_TO_READ, stages_told(frames.checkpoints)]).strip(),
         "figures": [
             {"name": figure.name, "title": figure.title,
              "caption": spec.get("description", "").replace("95 %", theme.P95),

@@ -103,22 +103,22 @@ def test_a_brush_on_the_timeline_narrows_the_other_figures(browser: Any, report:
     draw_all(page)
     timeline = page.locator(".plot").first
     timeline.scroll_into_view_if_needed()
-    before = page.evaluate("report.views[1].view.signal('from_step')")
+    before = page.evaluate("report.views[2].view.signal('from_step')")
     box = timeline.locator("canvas").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.4)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.4, steps=5)
     page.mouse.up()
-    page.wait_for_function("report.views[1].view.signal('from_step') > 1", timeout=5000)
+    page.wait_for_function("report.views[2].view.signal('from_step') > 1", timeout=5000)
     assert before == 0
-    assert page.evaluate("report.views[2].view.signal('to_step')") < 1000
+    assert page.evaluate("report.views[3].view.signal('to_step')") < 1000
 
 
 def test_a_click_on_an_event_marks_its_curve_everywhere(browser: Any, report: Path) -> None:
     page, _ = visit(browser, report)
     draw_all(page)
     page.evaluate("report.mark('two-layer|prefix_matching|L1H0')")
-    assert page.evaluate("report.views[2].view.signal('chosen')") == "two-layer|prefix_matching|L1H0"
+    assert page.evaluate("report.views[3].view.signal('chosen')") == "two-layer|prefix_matching|L1H0"
 
 
 @pytest.mark.parametrize("axis", ["linear", "tokens"])
@@ -127,7 +127,7 @@ def test_the_step_axis_can_be_changed(browser: Any, report: Path, axis: str) -> 
     page.select_option("#axis", axis)
     draw_all(page)
     assert troubles == []
-    assert page.evaluate("report.views[1].view.signal('to_step')") == (1000 if axis == "linear" else 2_048_000)
+    assert page.evaluate("report.views[2].view.signal('to_step')") == (1000 if axis == "linear" else 2_048_000)
 
 
 def test_a_click_in_the_legend_shows_one_model_in_every_panel(browser: Any, tmp_path: Path) -> None:

@@ -18,14 +18,21 @@
     for (const [name, part] of Object.entries(node)) if (name !== "datasets") walk(part, visit);
   };
 
+  // Tokens seen at a step: a constant times it or, where batches grow, in between the checkpoints that tell.
+  const seen = (step) => {
+    if (typeof tokens === "number") return step * tokens;
+    const after = Math.max(1, Math.min(tokens.length - 1, tokens.findIndex(([known]) => known >= step)));
+    const [[a, x], [b, y]] = [tokens[after - 1], tokens[after]];
+    return Math.max(0, x + (step - a) * (y - x) / (b - a));
+  };
+
   // A symlog scale is only ever the step axis.
   const onAxis = (spec, kind) => {
     if (kind === "symlog") return;
-    const ratio = kind === "tokens" ? tokens : 1;
     walk(spec, (node) => {
       if (node.scale && node.scale.type === "symlog") {
         if (kind === "linear") { node.scale.type = "linear"; delete node.scale.constant; }
-        else node.scale.constant *= ratio;
+        else node.scale.constant = seen(node.scale.constant);
         if (node.axis) delete node.axis.values;
         if (node.axis && kind === "tokens") node.axis.values = ticks(node.scale.constant);
         if (kind === "tokens" && node.title) node.title = "tokens seen";
@@ -39,9 +46,9 @@
       });
     });
     if (kind !== "tokens") return;
-    for (const parameter of spec.params || []) if (/_step$/.test(parameter.name)) parameter.value *= ratio;
+    for (const parameter of spec.params || []) if (/_step$/.test(parameter.name)) parameter.value = seen(parameter.value);
     for (const rows of Object.values(spec.datasets || {})) for (const row of rows) for (const name of STEPS)
-      if (typeof row[name] === "number") row[name] *= ratio;
+      if (typeof row[name] === "number") row[name] = seen(row[name]);
   };
 
   const ticks = (constant) => {
