@@ -114,6 +114,17 @@ def test_half_precision_is_summed_in_float32() -> None:
     assert float(distance_from_first({"W": -large}, {"W": large})["W"]) == 2
 
 
+def test_where_in_memory_the_entries_lie_does_not_matter() -> None:
+    """To the last digit, as a number must be when weights are mapped from a file or copied."""
+    values = torch.randn(10_007, generator=torch.Generator().manual_seed(0))
+    norms = set()
+    for shift in range(8):
+        room = torch.empty(len(values) + 8)
+        room[shift : shift + len(values)] = values
+        norms.add(float(weight_norm({"W": room[shift : shift + len(values)]})["W"]))
+    assert len(norms) == 1
+
+
 def test_zero_and_nan() -> None:
     zero, broken = {"W": torch.zeros(3)}, {"W": torch.tensor([1.0, float("nan"), 0.0])}
     assert float(sum_of_squared_weights(zero)) == float(weight_norm(zero)["W"]) == 0
