@@ -26,10 +26,10 @@ def curve_shapes(frames: Frames) -> Drawing:
     drawing = panels[0] if len(panels) == 1 else alt.vconcat(*panels, spacing=24)
     description = (
         "Left: the share of tokens whose loss over training has each shape. Right: the median loss of the tokens of "
-        "each shape. Sharp: from one plateau to another in one drop of at least 2 nats (Michaud et al. 2023); flat: "
-        "within 0.7 nats throughout; falling and rising: without a step back of more than 0.7 nats; U-shaped: the one "
-        "and then the other. Between far apart checkpoints a gradual fall looks sharp, and a sharp one may be chance: "
-        "compare several seeds."
+        "each shape. A shape is that of the falling, rising or valley-shaped curve that explains 80 % of the variance. "
+        "Sharp: at least half of the fall, and 2 nats, between two checkpoints (after Michaud et al. 2023); flat: no "
+        "way up or down of more than 0.7 nats; irregular: no such curve. Between far apart checkpoints a gradual fall "
+        "looks sharp, and a sharp one may be chance: compare several seeds."
     )
     return drawing.add_params(*theme.parameters(frames.steps())).properties(
         description=description, usermeta={"width": theme.WIDTH, "columns": 1}
