@@ -15,7 +15,7 @@ from dynamics.checkpoint import Checkpoint, Files, read_json
 from dynamics.derived import derive, with_origins
 from dynamics.forward import measure_task, measure_weights
 from dynamics.model import SeriesModel
-from dynamics.placement import DeviceMap
+from dynamics.placement import DeviceMap, check_device
 from dynamics.prefetch import Opened
 from dynamics.readings import to_frame
 from dynamics.references import Held, Predecessors, cast, read_references
@@ -47,6 +47,10 @@ class Settings:
     budget: int | None = None
     run_id: str | None = None  # for a run that is measured piece by piece
     device_map: DeviceMap | None = None  # where layers rest that are too many for the device
+
+    def __post_init__(self) -> None:
+        """Refuse a device that is not there before anything is fetched for it."""
+        check_device(self.device)
 
 
 class Instruments:

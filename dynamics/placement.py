@@ -101,6 +101,17 @@ class Parameters(Mapping[str, Tensor]):
         return len(self.held)
 
 
+def check_device(name: str) -> str:
+    """The name of a device, once something has been put there. Raises `UsageError` where there is no such device."""
+    try:
+        torch.zeros(1, device=name).item()
+        return str(torch.device(name))
+    except (RuntimeError, TypeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        msg = f"{name!r} is no device of this machine ({reason}); expected cpu, or cuda or mps where there is one"
+        raise UsageError(msg) from error
+
+
 def place(module: PreTrainedModel, device: torch.device, dtype: torch.dtype, device_map: DeviceMap) -> Placement:
     """Move a module to its device but for the layers that the map sends elsewhere, and hook these."""
     hooks, memory = _accelerate()
@@ -167,10 +178,9 @@ def _place(where: Any) -> str:
     if where == DISK:
         return DISK
     try:
-        torch.zeros(1, device=where).item()
-        return str(torch.device(where))
-    except (RuntimeError, TypeError, AssertionError) as error:
-        msg = f"device map: {where!r} is no place of this machine ({error}); expected auto, disk, cpu or a device"
+        return check_device(where)
+    except UsageError as error:
+        msg = f"device map: {error}, auto or disk"
         raise UsageError(msg) from error
 
 
@@ -196,10 +206,10 @@ def _fit(
     if device.type != "cpu":
         room["cpu"] = memory["cpu"] * (1 - SPARE)
     found = {}
-    for name, size in sizes.items():
-        found[name] = next((where for where, left in room.items() if left >= size), DISK)
+    for name, needed in sizes.items():
+        found[name] = next((where for where, left in room.items() if left >= needed), DISK)
         if found[name] != DISK:
-            room[found[name]] -= size
+            room[found[name]] -= needed
     return found
 
 

@@ -99,7 +99,7 @@ def test_what_fits_stays_and_the_rest_waits_in_memory_then_on_disk() -> None:
     [
         ({"gpt_neox.layers.7": DISK}, "no part 'gpt_neox.layers.7'; its layers are gpt_neox.layers.0 to"),
         ({"gpt_neox.embed_in": DISK}, "only whole layers can"), ({"gpt_neox.layers.1.mlp": DISK}, "only whole layers"),
-        ("shelf", "'shelf' is no place of this machine"), ({"gpt_neox.layers.1": "cuda:9"}, "'cuda:9' is no place"),
+        ("shelf", "'shelf' is no device of this machine"), ({"gpt_neox.layers.1": "cuda:9"}, "'cuda:9' is no device"),
     ],
 )  # fmt: skip
 def test_a_map_that_cannot_be_followed_is_refused(device_map: object, message: str, tmp_path: Path) -> None:
@@ -114,6 +114,11 @@ def test_a_map_needs_accelerate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(UsageError, match=r"pip install 'training-dynamics\[device-map\]'"):
         SeriesModel(weights, device_map=DISK)
     SeriesModel(weights)
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_fetched() -> None:
+    with pytest.raises(UsageError, match="'cuda:99' is no device of this machine"):
+        Settings(device="cuda:99")
 
 
 def test_maps_are_read_from_the_command_line() -> None:
