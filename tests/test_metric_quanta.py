@@ -18,7 +18,13 @@ from dynamics.recipe import read_recipe
 from dynamics.tasks import Subject, build_task
 from dynamics.tasks.multitask_parity import Settings, frequency, relevant_bits
 from dynamics.training import train_recipe
-from metrics.quanta import frequency_weighted_loss, subtask_accuracy, subtask_loss
+from metrics.quanta import (
+    frequency_weighted_loss,
+    quantum_loss,
+    quantum_token_loss,
+    subtask_accuracy,
+    subtask_loss,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 NOBODY = Subject(0, 0, None, None)
@@ -74,6 +80,17 @@ def test_inputs_are_left_as_they_are() -> None:
     for metric in (subtask_loss, subtask_accuracy, frequency_weighted_loss):
         metric(**sites)
     assert all(torch.equal(sites[name], before[name]) for name in sites)
+
+
+def test_losses_are_averaged_over_a_quantum_and_kept_for_each_token() -> None:
+    losses, quantum = torch.tensor([[1.0, 2.0], [4.0, 8.0]]), torch.tensor([[0, -1], [1, 0]])
+    before = (losses.clone(), quantum.clone())
+    assert {name: float(x) for name, x in quantum_loss(losses, quantum, ("p", "q")).items()} == {"p": 4.5, "q": 4.0}
+    assert quantum_token_loss(losses, quantum).tolist() == [1.0, 4.0, 8.0]
+    assert torch.equal(losses, before[0])
+    assert torch.equal(quantum, before[1])
+    assert quantum_loss(losses * torch.nan, quantum, ("p", "q"))["p"].isnan()
+    assert quantum_loss(losses, quantum, ("p", "q", "nobody"))["nobody"].isnan()
 
 
 def test_the_task_asks_each_subtask_about_its_own_bits() -> None:

@@ -18,7 +18,6 @@ from dynamics.sources import open_series
 from dynamics.sweep import Settings, measure
 from dynamics.tasks import Subject, Task, build_task, is_from_last
 from dynamics.tasks.quanta import completes_a_trigram, evenly
-from metrics.quanta import quantum_loss, quantum_token_loss
 
 WORDS = ["start", "a", "b", "c", "d"]
 
@@ -96,17 +95,6 @@ def test_without_enough_predicted_tokens_it_says_what_to_change(tmp_path: Path) 
         build(tmp_path, "a a c c b d d b b a a d d c c b", loss_below=1e-3)
     with pytest.raises(UsageError, match="the last checkpoint and a tokenizer are needed"):
         build_task("quanta", {}, Subject(5, 64, 0, None))
-
-
-def test_losses_are_averaged_over_a_quantum_and_kept_for_each_token() -> None:
-    losses, quantum = torch.tensor([[1.0, 2.0], [4.0, 8.0]]), torch.tensor([[0, -1], [1, 0]])
-    before = (losses.clone(), quantum.clone())
-    assert {name: float(x) for name, x in quantum_loss(losses, quantum, ("p", "q")).items()} == {"p": 4.5, "q": 4.0}
-    assert quantum_token_loss(losses, quantum).tolist() == [1.0, 4.0, 8.0]
-    assert torch.equal(losses, before[0])
-    assert torch.equal(quantum, before[1])
-    assert quantum_loss(losses * torch.nan, quantum, ("p", "q"))["p"].isnan()
-    assert quantum_loss(losses, quantum, ("p", "q", "nobody"))["nobody"].isnan()
 
 
 def test_a_sweep_finds_the_quanta_at_the_last_checkpoint_and_follows_them(
