@@ -132,7 +132,8 @@ def _checkpoints(frames: Frames) -> Block:
     names = {"series": "series", "stage": "stage", "step": "step", "tokens_seen": "tokens", "status": "status",
              "note": "remark", "weights_sha": "SHA-256 of the weights", "bytes": "bytes",
              "revision": "revision"}  # fmt: skip
-    remarked = (pl.col("note").fill_null("") != "") | (pl.col("status") != "measured")
+    wanting = pl.col("status").is_in(["failed", "skipped"])
+    remarked = (pl.col("note").fill_null("") != "") | wanting
     table = frames.checkpoints.with_columns(remarked.alias("remarked")).sort("series", "stage", "step", nulls_last=True)
     plain = table.filter(~pl.col("remarked")).height
     room = max(0, MAX_CHECKPOINTS - (table.height - plain))
@@ -140,10 +141,10 @@ def _checkpoints(frames: Frames) -> Block:
     shown = table.filter(pl.col("remarked") | ((~pl.col("remarked")).cum_sum() <= room)).select(list(names))
     rows = [[theme.plain(value) if isinstance(value, str) else _cell(value) for value in row]
             for row in shown.iter_rows()]  # fmt: skip
-    bad = table.filter(pl.col("status") != "measured")["status"].value_counts().sort("status")
+    bad = table.filter(wanting)["status"].value_counts().sort("status")
     counted = ", ".join(f"{count:,} {status}" for status, count in bad.iter_rows())
     more = table.height - shown.height
-    note = f"{more:,} more checkpoints, all measured and without a remark, are in the store." if more else ""
+    note = f"{more:,} more checkpoints, all without a remark, are in the store." if more else ""
     return Block(f"Checkpoints: {table.height:,}" + (f", of them {counted}" if counted else ""), list(names.values()),
                  rows, note=note)  # fmt: skip
 
