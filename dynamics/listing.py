@@ -11,7 +11,8 @@ def series() -> pl.DataFrame:
     """The catalogue: what can be asked for by name, and what of it is refused and why."""
     from dynamics.sources.catalogue import entries
 
-    rows = [(e.name, e.title, e.family, e.repo, e.licence, e.refused or ("needs --trust-remote-code" if e.remote_code else ""))
+    asks = {True: "needs --trust-remote-code", False: ""}
+    rows = [(e.name, e.title, e.family, e.repo, e.licence, e.refused or asks[e.remote_code])
             for e in entries().values()]  # fmt: skip
     return pl.DataFrame(rows, schema=["series", "what", "family", "repo", "licence", "refused"], orient="row")
 
