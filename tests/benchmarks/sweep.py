@@ -38,7 +38,7 @@ GROUPS = {
     "attention scores and the in-context score": ([*SCORES, "in_context_learning_score"], 0.55),
 }
 SHAPES = ("70m", "160m")
-CHECKPOINTS, WINDOWS, REPEATS, ROUNDS = 6, 2, 10, 3
+CHECKPOINTS, WINDOWS, REPEATS, ROUNDS = 6, 4, 20, 2
 
 
 def main(shapes: tuple[str, ...] = SHAPES) -> Iterator[str]:
