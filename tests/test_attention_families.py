@@ -91,7 +91,7 @@ def test_the_comparison_is_not_idle(variant: str) -> None:
     assert bool((expected[:, :, :, -1, :8] == 0).all(dim=(1, 2)).any()) == (variant in WINDOWED)
 
 
-@pytest.mark.parametrize("family", ["gpt_neo", "gptj"])
+@pytest.mark.parametrize("family", ["bloom", "gpt_neo"])
 def test_a_family_that_takes_no_kernel_is_measured_as_others_are(family: str, tmp_path: Path) -> None:
     """The self-check accepts it, and a series is measured from its own code's patterns."""
     for seed in (0, 1):
