@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from dashboards import side_by_side
+from dashboards import across, side_by_side
 from dashboards.agreement import MAX_ROWS, Table, consensus_table
 from dashboards.charts import Figure, load_charts
 from dashboards.document import ARCHIVE, Document, compose, html, markdown
@@ -74,6 +74,8 @@ def _changes(gathered: Gathered) -> Table:
     loss = next((name for name in side_by_side.LOSSES if name in frames.names()), None)
     found = _at(found, frames.measurements, "tokens_seen")
     found = _at(found, frames.measurements, loss).rename({f"at_{loss}": "at_loss"}) if loss else found
+    if across.is_many(frames):
+        return _shared(gathered, found)
     shares = found.group_by("metric", "direction").len("n").sort("n", "metric", descending=[True, False])
     rows = []
     for metric, direction, _ in shares.iter_rows():
@@ -93,6 +95,24 @@ def _changes(gathered: Gathered) -> Table:
         f"Tokens and loss are read off at the midpoint; a dash stands where they were not stored.{more}"
     )
     return Table("The same change in several models", columns, rows[:MAX_ROWS], note)
+
+
+def _shared(gathered: Gathered, found: pl.DataFrame) -> Table:
+    """The same for many series, one row a change: in how many, and its first, middle and last step."""
+    rows = []
+    for change_ in across.shared_changes(gathered.frames)[:MAX_ROWS]:
+        own = found.filter((pl.col("metric") == change_.metric) & pl.col("series").is_in(change_.names()))
+        ends = [f"{step(event['midpoint'])} ({event['series']})" for event in (change_.events[0], change_.events[-1])]
+        middle = change_.events[len(change_.events) // 2]["midpoint"]
+        tokens = own["at_tokens_seen"].drop_nulls().median()
+        rows.append([
+            change_.claim, f"{len(change_.events)} of {len(change_.measured)}",
+            ends[0], step(middle), ends[1],
+            number(None if tokens is None else float(tokens)),  # pyright: ignore[reportArgumentType]
+        ])  # fmt: skip
+    note = "The largest change of each metric and direction in each series, by its midpoint; events.csv has all."
+    columns = ["Change", "Series with it", "Earliest step", "Middle", "Latest step", "Tokens seen (median)"]
+    return Table("The same change in several models", columns, rows, note)
 
 
 def _at(events: pl.DataFrame, measurements: pl.DataFrame, metric: str) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import altair as alt
@@ -139,7 +139,7 @@ def value_axis(domain: Sequence[float] | None = None) -> alt.Axis:
     )
 
 
-def value_scale(values: Sequence[float | None], *, log: bool = False, zero: bool = False, **more: Any) -> alt.Scale:
+def value_scale(values: Iterable[float | None], *, log: bool = False, zero: bool = False, **more: Any) -> alt.Scale:
     """The scale of these values with its ends stated: see `step_place` for why they are not left to the data.
 
     >>> value_scale([0.2, None, 0.9]).to_dict()["domain"], value_scale([]).to_dict()["domain"]

@@ -139,3 +139,10 @@ def test_the_command_writes_it_and_says_where(seeds: list[Path], tmp_path: Path)
     done = CliRunner().invoke(app, ["compare", *map(str, seeds[:2]), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0
     assert Path(done.output.strip()) == tmp_path / "out" / "report.html"
+
+
+def test_many_models_are_compared_with_one_row_for_each_change(tmp_path: Path) -> None:
+    folders = [write_induction_run(tmp_path / name, failed=False) for name in ("a", "b", "c")]
+    page = compare(folders, tmp_path / "out", pictures=False).read_text("utf-8")
+    assert "<th>Series with it</th>" in page
+    assert '<td class="number">3 of 6</td>' in page

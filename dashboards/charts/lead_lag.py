@@ -52,8 +52,8 @@ def _pairs(frames: Frames, series: str) -> list[dict[str, Any]]:
     largest = known.sort("share", descending=True, nulls_last=True).unique("metric", keep="first", maintain_order=True)
     rows = []
     for one, two in itertools.combinations(largest.head(MAX_CHANGES).sort("midpoint").to_dicts(), 2):
-        middle, low, high, order = lag(*({key: event[key] for key in ("midpoint", "lower", "upper")}
-                                         for event in (one, two)))  # fmt: skip
+        first, second = ({key: event[key] for key in ("midpoint", "lower", "upper")} for event in (one, two))
+        middle, low, high, order = lag(first, second)
         pair = f"{_name(frames, one)} → {lower(_name(frames, two))}"
         rows.append({"series": series, "pair": pair, "order": SAID[order], "lag": 10**middle, "low": 10**low,
                      "high": 10**high, "first": one["midpoint"], "second": two["midpoint"]})  # fmt: skip
