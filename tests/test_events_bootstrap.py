@@ -33,7 +33,7 @@ def test_drawings_are_asked_for():
 
 
 def test_a_steady_change_up_to_the_last_checkpoint_is_a_corner():
-    steps = np.arange(120) * 1000.0
+    steps = np.arange(120, dtype=np.float64) * 1000
     x = np.log10(steps + 1)
     value = np.maximum(x - 4.3, 0) + np.random.default_rng(0).normal(0, 0.03, len(x))
     (event,) = detect_curve(steps, value, np.full(len(x), 0.03))
@@ -42,7 +42,7 @@ def test_a_steady_change_up_to_the_last_checkpoint_is_a_corner():
 
 
 def test_two_steps_up_and_a_level_between_are_no_bump():
-    steps = np.arange(101) * 20.0
+    steps = np.arange(101, dtype=np.float64) * 20
     value = 0.5 + 0.25 * (steps > 1050) + 0.25 / (1 + np.exp(-(steps - 1280) / 15))
     value += np.where(steps < 1350, np.random.default_rng(0).normal(0, 0.007, len(steps)), 0)
     value[[53, 57]] -= 0.1

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
@@ -114,7 +115,7 @@ def replay(full: pl.DataFrame, budget: int, metrics: pl.DataFrame | None) -> pl.
     return have
 
 
-def _places(frame: pl.DataFrame, metrics: pl.DataFrame | None) -> list[dict[str, object]]:
+def _places(frame: pl.DataFrame, metrics: pl.DataFrame | None) -> list[dict[str, Any]]:
     return detect_all(frame, metrics=metrics).filter(pl.col("kind") != "spike").to_dicts()
 
 

@@ -137,7 +137,7 @@ def grid(random: Random) -> Array:
     if choice == 0:
         return DENSE
     if choice == 1:
-        return np.arange(100) * 500.0
+        return np.arange(100, dtype=np.float64) * 500
     if choice == 2:
         full = np.unique(np.round(np.logspace(0, 5, 90)))
         return full[np.sort(random.choice(len(full), 45, replace=False))]
