@@ -132,9 +132,6 @@ class Store:
             for table, columns in SCHEMA.items():
                 fields = ", ".join(f'"{name}" {_SQL_TYPES[kind]}' for name, kind in columns.items())
                 self._db.execute(f"CREATE TABLE IF NOT EXISTS {table} ({fields})")
-            for name in ("stage", "step", "refers_to"):  # plans were written without them once
-                kind = _SQL_TYPES[SCHEMA["plans"][name]]
-                self._db.execute(f"ALTER TABLE plans ADD COLUMN IF NOT EXISTS {name} {kind}")
             self._db.execute(CURVES)
 
     def __enter__(self) -> Store:
