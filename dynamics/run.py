@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -64,16 +66,26 @@ class Run:
         return events
 
     def report(self) -> Path:
-        """Write the report and its figures; the path of report.html.
+        """Write the report and its figures; the path of report.html."""
+        return _pictures("report")(self.folder)
 
-        Pictures are another package's work, which is built on this one and announces itself by an entry point.
+    def chart(self, name: str, metric: str | None = None) -> Any:
+        """A chart by the name that `dynamics list charts` gives it, as an Altair chart, which a notebook shows.
+
+        A chart that draws one metric at a time shows `metric`, by default the one with most large changes.
+        Raises UsageError for an unknown name, or where this run has not measured what the chart needs.
         """
-        writers = list(entry_points(group="dynamics.report"))
-        if not writers:
-            msg = "no report writer is installed; install this distribution with 'pip install .'"
-            raise UsageError(msg)
-        return writers[0].load()(self.folder)
+        return _pictures("chart")(self.folder, name, metric)
 
     def _read(self, table: str) -> pl.DataFrame:
         with Store(self.folder, read_only=True) as store:
             return store.read(table)
+
+
+def _pictures(what: str) -> Callable[..., Any]:
+    """What draws: another package's work, which is built on this one and announces itself by an entry point."""
+    found = list(entry_points(group=f"dynamics.{what}"))
+    if not found:
+        msg = f"nothing is installed that makes a {what}; install this distribution with 'pip install .'"
+        raise UsageError(msg)
+    return found[0].load()

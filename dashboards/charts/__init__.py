@@ -17,6 +17,8 @@ import altair as alt
 
 from dashboards.frames import Frames
 from dashboards.theme import Drawing
+from dashboards.wording import join
+from dynamics.errors import UsageError, unknown
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,6 @@ class Figure:
         """The Vega-Lite specification with its data. Altair's own limit of 5,000 rows is for notebooks of long ago."""
         with alt.data_transformers.enable("default", max_rows=None):
             return self.drawing.to_dict()
-
-    def _repr_mimebundle_(self, *include: object, **exclude: object) -> Any:
-        """What a notebook shows."""
-        with alt.data_transformers.enable("default", max_rows=None):
-            return self.drawing._repr_mimebundle_(*include, **exclude)
 
 
 CHARTS: dict[str, Chart] = {}
@@ -95,6 +92,28 @@ def draw_figures(frames: Frames) -> list[Figure]:
         if set(entry.needs) <= present:
             figures += _draw(entry, frames, drawn)
     return [figure for figure in figures if figure.drawing is not None]
+
+
+def draw_chart(frames: Frames, name: str, metric: str | None = None) -> Figure:
+    """The chart of this name; where it draws one metric at a time, that of `metric` or of the first it can draw.
+
+    Raises UsageError where there is no such chart, or where this run does not have what it needs.
+    """
+    charts, present = load_charts(), frames.names()
+    if name not in charts:
+        raise unknown(name, charts, kind="chart", listed_by="dynamics list charts")
+    entry = charts[name]
+    missing = [needed for needed in entry.needs if needed not in present]
+    drawn = [] if missing else [figure for figure in _draw(entry, frames, set()) if figure.drawing is not None]
+    if not drawn:
+        needed = join(missing) if missing else "more than there is in the store"
+        msg = f"the chart {name!r} needs {needed}; this run has measured {join(present) or 'nothing'}"
+        raise UsageError(msg)
+    fitting = [figure for figure in drawn if metric is None or metric in figure.metrics]
+    if not fitting:
+        valid = dict.fromkeys(metric for figure in drawn for metric in figure.metrics)
+        raise unknown(metric, valid, kind=f"metric for the chart {name!r}", listed_by="Run.measurements")
+    return fitting[0]
 
 
 def _draw(entry: Chart, frames: Frames, drawn: set[str]) -> list[Figure]:
