@@ -62,9 +62,10 @@ def random_tokens(batch: int, length: int, *, seed: int = 0) -> torch.Tensor:
 def eager_outputs(model: PreTrainedModel, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """transformers' own eager answers: logits [batch pos d_vocab], patterns [layer batch head query_pos key_pos]."""
     before = model.config._attn_implementation
-    model.set_attn_implementation("eager")
+    # Not by `set_attn_implementation`: Falcon and others stay with what they have, and then hand out unmasked patterns.
+    model.config._attn_implementation_internal = "eager"
     try:
         output = model(input_ids=tokens, output_attentions=True, use_cache=False)
     finally:
-        model.set_attn_implementation(before)
+        model.config._attn_implementation_internal = before
     return output.logits, torch.stack([pattern[..., : tokens.shape[1]] for pattern in output.attentions])
