@@ -131,8 +131,8 @@ def _tables(frames: Frames, findings: list[Finding]) -> dict[str, Any]:
     return {"shown": drawn[""], "folded": folds}
 
 
-def html(document: Document, *, live: bool = False) -> str:
-    """The page; with `live`, one that follows the run through the server that it came from."""
+def html(document: Document, *, live: str = "") -> str:
+    """The page; with `live`, the stamp of the state it shows, one that follows the run through its server."""
     scripts = [vega_script(), _asset("report.js"), *([_asset("live.js")] if live else [])]
     return (
         _environment(escape=True)
@@ -150,6 +150,12 @@ def html(document: Document, *, live: bool = False) -> str:
 def summary_html(document: Document) -> str:
     """The page's first section alone, for a page that is open while the run goes on."""
     return _environment(escape=True).get_template("summary.html").render(document.words)
+
+
+def followed_html(told: dict[str, Any]) -> str:
+    """The events of a run that still grows; nothing as long as there is nothing to tell."""
+    template = _environment(escape=True).get_template("followed.html")
+    return template.render(told) if told["rows"] or told["failed"] else ""
 
 
 def markdown(document: Document) -> str:

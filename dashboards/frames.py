@@ -153,8 +153,8 @@ def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
         checkpoints=renamed["checkpoints"].sort("series", "step"),
         metrics=renamed["metrics"],
         tasks=renamed["tasks"].unique("task_hash", maintain_order=True),
-        measurements=_named(measurements).sort("series", "metric", *PLACE, "step"),
-        events=_sized(_named(_complete(renamed["events"])), measurements, renamed["metrics"]).sort(
+        measurements=named(measurements).sort("series", "metric", *PLACE, "step"),
+        events=_sized(named(_complete(renamed["events"])), measurements, renamed["metrics"]).sort(
             "series", "metric", "midpoint"
         ),
         runs=renamed["runs"],
@@ -218,7 +218,8 @@ def _sized(events: pl.DataFrame, measurements: pl.DataFrame, metrics: pl.DataFra
     return sized.with_columns((pl.col("share") >= LARGE).fill_null(value=True).alias("large"))
 
 
-def _named(frame: pl.DataFrame) -> pl.DataFrame:
+def named(frame: pl.DataFrame) -> pl.DataFrame:
+    """With the columns `place` and `curve`: see `Frames`."""
     layer, head, index = (pl.col(name).cast(pl.String) for name in ("layer", "head", "index"))
     noun = (
         pl.when(pl.col("metric").str.contains("frequency")).then(pl.lit("frequency "))
@@ -233,8 +234,8 @@ def _named(frame: pl.DataFrame) -> pl.DataFrame:
         pl.col("label").str.slice(0, 60),
         separator=" ", ignore_nulls=True,
     )  # fmt: skip
-    named = frame.with_columns(place.alias("place"))
-    return named.with_columns(pl.concat_str(["series", "metric", "place"], separator="|").alias("curve"))
+    placed = frame.with_columns(place.alias("place"))
+    return placed.with_columns(pl.concat_str(["series", "metric", "place"], separator="|").alias("curve"))
 
 
 def loads(text: str | None) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from dashboards.document import TEMPLATES, Document, compose, html, summary_html
+from dashboards.document import TEMPLATES, Document, compose, followed_html, html, summary_html
+from dashboards.page.following import Following
 from dashboards.page.guard import TokenGuard
 from dashboards.page.query import ask
 from dashboards.page.snapshot import Snapshot, Watched
@@ -46,6 +47,7 @@ class Runs:
             msg = f"no run in {folder}: neither it nor a folder in it holds {FILE_NAME}; 'dynamics run' makes one"
             raise UsageError(msg)
         self.watched = {path.resolve().name: Watched(path) for path in own}
+        self._followed = {name: Following() for name in self.watched}
         self._documents: dict[str, tuple[Any, Document]] = {}
         self._lock = threading.Lock()
 
@@ -65,10 +67,18 @@ class Runs:
                 made = self._documents[name] = (snapshot.stamp, compose(snapshot.frames, title))
             return snapshot, made[1]
 
+    def followed(self, name: str, snapshot: Snapshot) -> str:
+        """What is known so far of the events of a run that still grows, as HTML. Begins a look where one is due."""
+        following = self._followed[name]
+        following.look(snapshot.frames)
+        return followed_html(following.told(snapshot.frames))
+
     def close(self) -> None:
-        """Remove all copies."""
+        """Remove all copies and end what still looks for events."""
         for watched in self.watched.values():
             watched.close()
+        for following in self._followed.values():
+            following.close()
 
 
 def application(folder: str | Path, *, token: str | None = None) -> Starlette:
@@ -113,15 +123,20 @@ def _list(runs: Runs, _: Request) -> Response:
 
 
 def _page(runs: Runs, request: Request) -> Response:
-    _, document = runs.document(request.path_params["run"])
-    return HTMLResponse(html(document, live=True))
+    snapshot, document = runs.document(request.path_params["run"])
+    return HTMLResponse(html(document, live=_hash(snapshot)))
+
+
+def _hash(snapshot: Snapshot) -> str:
+    return hashlib.sha256(repr(snapshot.stamp).encode()).hexdigest()
 
 
 def _stamp(runs: Runs, request: Request) -> Response:
-    snapshot = runs.snapshot(request.path_params["run"])
-    finished = snapshot.frames.runs["finished"].drop_nulls().len() == snapshot.frames.runs.height
-    note = "finished" if finished and snapshot.frames.runs.height else "live"
-    return JSONResponse({"stamp": hashlib.sha256(repr(snapshot.stamp).encode()).hexdigest(), "note": note})
+    name = request.path_params["run"]
+    snapshot = runs.snapshot(name)
+    finished = snapshot.frames.runs.height > 0 and not snapshot.frames.runs["finished"].has_nulls()
+    followed = "" if finished else runs.followed(name, snapshot)
+    return JSONResponse({"stamp": _hash(snapshot), "note": "finished" if finished else "live", "followed": followed})
 
 
 def _payload(runs: Runs, request: Request) -> Response:

@@ -1,12 +1,13 @@
 "use strict";
-// Follows the run: asks every second whether the store has changed, and draws what is new where the reader is.
+// Follows the run: asks twice a second whether the store has changed, and draws what is new where the reader is.
 (() => {
   const pulse = document.getElementById("pulse");
-  let seen = null;
+  const followed = document.getElementById("followed");
+  let seen = pulse.dataset.stamp, told = "";
   const look = async () => {
     try {
       const now = await (await fetch("stamp")).json();
-      if (seen !== null && now.stamp !== seen) {
+      if (now.stamp !== seen) {
         const fresh = await (await fetch("payload")).json();
         if (!report.replace(fresh.payload)) { location.reload(); return; }
         document.getElementById("summary").innerHTML = fresh.summary; // made and escaped by the server's template
@@ -14,9 +15,13 @@
         document.querySelectorAll("figcaption .said").forEach((place, index) => { place.textContent = fresh.captions[index]; });
       }
       seen = now.stamp;
+      if (now.followed !== told) {
+        followed.innerHTML = told = now.followed; // as the summary
+        followed.hidden = !told;
+      }
       pulse.textContent = now.note || "live";
     } catch (error) { pulse.textContent = "no answer from the server"; }
-    setTimeout(look, 1000);
+    setTimeout(look, 500);
   };
   look();
 
