@@ -15,7 +15,9 @@ from typing import Any
 import jinja2
 
 from dashboards import across, theme
+from dashboards.abilities import ability_tables
 from dashboards.agreement import as_gathered, steps_table
+from dashboards.chances import chance_table
 from dashboards.charts import Figure, draw_figures
 from dashboards.conditions import conditions
 from dashboards.frames import Frames
@@ -103,10 +105,13 @@ def _words(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], t
 
 
 def _comparison(frames: Frames) -> dict[str, Any] | None:
-    """Tables that hold a run beside what was published, its seeds beside each other, and its single skills."""
+    """Tables that hold a run beside what was published, its models beside each other and beside guessing, its seeds
+    beside each other, and its single skills.
+    """
     gathered = as_gathered(frames)
     seeds = [steps_table(gathered, group) for group in gathered.group_names() if len(gathered.seeds(group)) > 1]
-    told = [published_table(frames), *seeds, *skill_tables(frames)]
+    abilities = ability_tables(frames) if across.is_many(frames) else []
+    told = [published_table(frames), *abilities, chance_table(frames), *seeds, *skill_tables(frames)]
     tables = [table for table in told if table is not None and table.rows]
     return {"tables": tables, "cautions": []} if tables else None
 

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import altair as alt
+import polars as pl
 
 from dashboards.frames import Frames
 
@@ -16,10 +17,14 @@ _UNITS = {"k": 1e3, "m": 1e6, "b": 1e9}
 
 def by_size(frames: Frames) -> list[str]:
     """The series, small models first; their own order where sizes are neither stored nor in their names."""
-    stored = {row["series"]: row["n_params"] for row in frames.series.iter_rows(named=True)}
     names = frames.series_names()
-    return sorted(names, key=lambda name: (stored.get(name) or size_in(name), names.index(name) if not size_in(name)
-                                           else 0, name))  # fmt: skip
+    return sorted(names, key=lambda name: (size_of(frames, name), names.index(name) if not size_in(name) else 0, name))
+
+
+def size_of(frames: Frames, name: str) -> float:
+    """The number of parameters that is stored for a series or told by its name, or 0."""
+    stored = frames.series.filter(pl.col("series") == name)["n_params"].drop_nulls()
+    return float(stored[0]) if len(stored) and stored[0] else size_in(name)
 
 
 def size_in(name: str) -> float:

@@ -13,7 +13,9 @@ from typing import Any
 import polars as pl
 
 from dashboards import across
+from dashboards.abilities import told
 from dashboards.frames import Frames
+from dashboards.gradual import told as gradually
 from dashboards.moments import Moment, moments
 from dashboards.named import PhaseChange, lead_of, phase_changes
 from dashboards.order import comes_before, order
@@ -78,7 +80,7 @@ def summarise(frames: Frames) -> Summary:
         for told in (across.lines(changes), across.orders(frames, changes), across.quiet(frames))
     )
     named = _phases_lead(phases, many=True)
-    lead = " ".join(named) or across.lead(changes) or _lead(frames, phases, findings)
+    lead = " ".join([" ".join(named) or across.lead(changes) or _lead(frames, phases, findings), *told(frames)])
     # Part by part the named phase changes of many series fill pages: the lead has their outcome.
     return Summary(lead, lines, findings, [], together[: across.MANY], orders, absent, unexamined)
 
@@ -259,7 +261,8 @@ def _unexamined(frames: Frames) -> str:
 def _quiet(frames: Frames, rows: pl.DataFrame, metric: str) -> str:
     values = rows["value"].drop_nulls().to_list()
     curves = rows["curve"].n_unique()
-    jump = _jump(rows) if curves == 1 else ""
+    way = gradually(rows) if curves == 1 else ""
+    jump = (_jump(rows) or f"; {way}" * bool(way)) if curves == 1 else ""
     spread = f"{number(min(values))} to {number(max(values))}"
     return f"{lower(frames.title(metric))} ({count(curves, 'curve')}, {spread}{jump})"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -119,6 +119,7 @@ class Recipe(Strict):
     budget: int = Field(default=30, ge=8)  # checkpoints that an adaptive sweep may measure
     metrics: tuple[str, ...] = ()
     imports: tuple[ImportEntry, ...] = ()
+    chance: dict[str, Annotated[float, Field(ge=0, lt=1)]] = {}  # what guessing gives, by task, beside chance.toml
     include_defective: bool = False
     disk_budget: str | None = None  # such as "20GB"
     trust_remote_code: bool = False  # run the Python files that checkpoints bring along

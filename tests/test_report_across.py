@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
+import polars as pl
 import pytest
 
 from dashboards.charts import draw_figures
@@ -44,13 +46,22 @@ def test_a_change_is_told_once_with_the_first_and_the_last_series(frames: Frames
 
 def test_the_order_of_two_changes_is_counted_over_the_series(frames: Frames) -> None:
     (line,) = summarise(frames).orders
-    assert line.text == "against “other fell”, of 3 series that have both: it came first in 3."
+    assert line.text == (
+        "against “other fell”, of 3 series that have both: first in 3, last in 0, in 0 the checkpoints do not tell."
+    )
 
 
 def test_series_without_a_change_are_counted(frames: Frames) -> None:
     said = {line.about: line.text for line in summarise(frames).absent}
+    assert said["Acc"] == "rises gradually in 3 of 8 series: 0.1 → 0.9, never faster than gradual learning."
+    assert said["Other"].startswith("rises gradually in 5 of 8 series: ")
+
+
+def test_a_series_whose_ends_agree_has_not_changed(frames: Frames) -> None:
+    scatter = frames.measurements.with_columns(value=0.5 + 0.01 * (pl.col("step") % 7).cast(pl.Float64))
+    said = {line.about: line.text for line in summarise(replace(frames, measurements=scatter)).absent}
     assert said["Acc"].startswith("no change in 3 of 8 series: model-")
-    assert said["Other"].startswith("no change in 5 of 8 series (values 0 to ")
+    assert said["Other"].startswith("no change in 5 of 8 series (values 0.5 to 0.5")
 
 
 def test_the_page_folds_the_single_changes_away(frames: Frames) -> None:
