@@ -20,6 +20,7 @@ from dashboards.wording import change, join, verb
 from dynamics.errors import UsageError
 from dynamics.events import on_axis
 
+MAX_NAMED = 6  # series without a change
 SHARED = ("event_timeline", "checkpoint_strip")  # charts of one run that say something about several
 
 
@@ -105,13 +106,16 @@ def _shared(gathered: Gathered, found: pl.DataFrame) -> Table:
         ends = [f"{step(event['midpoint'])} ({event['series']})" for event in (change_.events[0], change_.events[-1])]
         middle = change_.events[len(change_.events) // 2]["midpoint"]
         tokens = own["at_tokens_seen"].drop_nulls().median()
+        without = [name for name in change_.measured if name not in change_.names()]
         rows.append([
             change_.claim, f"{len(change_.events)} of {len(change_.measured)}",
             ends[0], step(middle), ends[1],
             number(None if tokens is None else float(tokens)),  # pyright: ignore[reportArgumentType]
+            join([*without[:MAX_NAMED], *["others"] * (len(without) > MAX_NAMED)]) if without else "–",
         ])  # fmt: skip
     note = "The largest change of each metric and direction in each series, by its midpoint; events.csv has all."
-    columns = ["Change", "Series with it", "Earliest step", "Middle", "Latest step", "Tokens seen (median)"]
+    columns = ["Change", "Series with it", "Earliest step", "Middle", "Latest step", "Tokens seen (median)",
+               "Series without it"]  # fmt: skip
     return Table("The same change in several models", columns, rows, note)
 
 
