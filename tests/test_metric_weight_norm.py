@@ -114,6 +114,19 @@ def test_half_precision_is_summed_in_float32() -> None:
     assert float(distance_from_first({"W": -large}, {"W": large})["W"]) == 2
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_counted_to_the_last_digits(dtype: torch.dtype) -> None:
+    """Equal to float64 throughout, whatever of it was asked first, and counted anew once it is written to."""
+    tensor = torch.randn(700, 501, generator=torch.Generator().manual_seed(0)).mul(0.02).to(dtype)
+    for _ in range(2):
+        exact, root = tensor.double().flatten(), math.sqrt(tensor.numel())
+        hoyer = (root - float(exact.abs().sum() / exact.norm())) / (root - 1)
+        assert float(weight_norm({"W": tensor})["W"]) == pytest.approx(float(exact.norm()), rel=1e-12)
+        assert float(hoyer_sparsity({"W": tensor})["W"]) == pytest.approx(hoyer, rel=1e-11)
+        assert float(gini_sparsity({"W": tensor})["W"]) == pytest.approx(sorted_gini(tensor), rel=1e-11)
+        tensor[:300] *= 3
+
+
 def test_where_in_memory_the_entries_lie_does_not_matter() -> None:
     """To the last digit, as a number must be when weights are mapped from a file or copied."""
     values = torch.randn(10_007, generator=torch.Generator().manual_seed(0))
