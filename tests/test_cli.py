@@ -101,6 +101,8 @@ def test_a_failed_checkpoint_is_exit_code_one(command: Command, tiny_series: Pat
         (["measure", "folder:nowhere", "--metrics", "loss", "--out", "OUT"], "no folder at 'nowhere'"),
         (["measure", "floder:SERIES", "--metrics", "loss", "--out", "OUT"], "unknown source 'floder'"),
         (["measure", "folder:SERIES", "--metrics", "loss", "--steps", "7", "--out", "OUT"], "step 7 is not in the"),
+        (["measure", "folder:SERIES", "--metrics", "loss", "--steps", "100..10", "--out", "OUT"], "write 10..100"),
+        (["measure", "folder:SERIES", "--metrics", "loss", "--steps", "2..9", "--out", "OUT"], "goes from 0 to 1000"),
         (["measure", "folder:SERIES", "--metrics", "loss", "--dtype", "fp8", "--out", "OUT"], "unknown dtype 'fp8'"),
         (["run", "nowhere.toml"], "cannot read recipe 'nowhere.toml'"),
         (["list", "metric"], "unknown list 'metric'; did you mean 'metrics'"),

@@ -56,9 +56,12 @@ def _part(steps: list[int], part: str) -> list[int]:
             return sorted({*steps[:: int(number)], steps[-1]})
     if span := _RANGE.fullmatch(part):
         low, high = int(span[1] or 0), int(span[2]) if span[2] else steps[-1]
+        if span[2] and low > high:
+            msg = f"{part!r} goes backwards, from {low} to {high}; write {high}..{low}"
+            raise UsageError(msg)
         inside = [step for step in steps if low <= step <= high]
         if not inside:
-            msg = f"no step in {part!r}; the history goes from {steps[0]} to {steps[-1]}"
+            msg = f"no step in {part!r}; the history goes from {steps[0]} to {steps[-1]}, but not in every step"
             raise UsageError(msg)
         return inside
     if part.isdigit():
