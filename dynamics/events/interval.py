@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamics.events.likelihood import Curve, Fit, candidates_of, gains
+from dynamics.events.likelihood import Curve, Fit, candidates_of, evaluate, gains
 from dynamics.events.search import event_columns
 from dynamics.events.shapes import BUMPS, Atom, columns
 
@@ -54,9 +54,17 @@ def location(curve: Curve, atoms: list[Atom], which: int, fit: Fit) -> tuple[flo
 
 
 def _profile(curve: Curve, atoms: list[Atom], which: int, fit: Fit, reach: float) -> tuple[Array, Array]:
-    """Best gain over shapes and widths at each place around the atom."""
+    """Best score over shapes, widths and null means at each place around the atom.
+
+    A wide change and the trend under it share what the curve does: under another trend it lies elsewhere. A corner
+    is a change of the trend itself, and keeps the trend it was found with.
+    """
     atom = atoms[which]
     others = event_columns(curve, [a for k, a in enumerate(atoms) if k != which])
+    near = fit.scores[fit.noise] >= fit.score - DROP
+    nulls = np.flatnonzero(near) if atom.shape != "hinge" else np.array([fit.null])
+    without = evaluate(curve, others).scores[fit.noise, nulls]
+    pairs = [(fit.noise, int(null)) for null in nulls]
     places = np.clip(atom.middle + reach * np.linspace(-1, 1, 41), curve.x[0], curve.x[-1])
     family = "logistic" if atom.shape in SHAPES_TRIED["logistic"] else atom.shape
     best = np.full(len(places), -np.inf)
@@ -66,6 +74,6 @@ def _profile(curve: Curve, atoms: list[Atom], which: int, fit: Fit, reach: float
             widths = WIDTHS
         mm, ww = np.meshgrid(places, widths if atom.shape != "hinge" else np.zeros(1), indexing="ij")
         tried = candidates_of(curve, columns(curve.x, shape, mm.ravel(), ww.ravel()), [fit.noise])
-        gain = gains(curve, tried, others, [(fit.noise, fit.null)])[0]
-        best = np.maximum(best, gain.reshape(mm.shape).max(axis=1))
+        total = np.max(gains(curve, tried, others, pairs) + without[:, None], axis=0)
+        best = np.maximum(best, total.reshape(mm.shape).max(axis=1))
     return places, best

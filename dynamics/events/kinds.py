@@ -12,7 +12,16 @@ from dynamics.events.interval import location
 from dynamics.events.likelihood import Curve, coefficient_errors
 from dynamics.events.search import Explanation, event_columns
 from dynamics.events.shapes import BUMPS, GRADUAL_SHAPES, TRANSITION_WIDTH, Atom, column
-from dynamics.events.thresholds import BEND_NEED, CORNER_BESIDE, UNMEASURED, need
+from dynamics.events.thresholds import (
+    BEND_NEED,
+    CORNER_AT_END,
+    CORNER_BESIDE,
+    CROWDED,
+    SHORT_SIDE,
+    UNLEVELLED,
+    UNMEASURED,
+    need,
+)
 
 Array = NDArray[np.float64]
 
@@ -160,8 +169,14 @@ def _join(a: Found, b: Found) -> Found | None:
 def _need(curve: Curve, explanation: Explanation, found: Found) -> float:
     """Worth that this event must have to be reported."""
     asked = need(found.kind, curve.size) + (0.0 if curve.expected > 0 else UNMEASURED)
+    if found.kind == "transition":
+        levelled = curve.x[0] <= found.onset and found.completion <= curve.x[-1]
+        events = sum(a.is_event for a in explanation.atoms)
+        return asked + (0.0 if levelled else UNLEVELLED) + CROWDED * max(events - 2, 0)
     if found.kind != "kink":
         return asked
+    if min(found.middle - curve.x[0], curve.x[-1] - found.middle) < SHORT_SIDE:
+        asked += CORNER_AT_END
     if not _sets_in_or_stops(curve, explanation, found):
         return BEND_NEED
     beside = any(a.is_event and a.shape not in ("hinge", "spike") for a in explanation.atoms)
@@ -223,6 +238,8 @@ def _material(curve: Curve, explanation: Explanation, found: Found) -> bool:
         return abs(found.size) >= SPIKE_LEAD * float(left.max())
     smooth = fitted_curve(curve, explanation, spikes=False)
     share = abs(found.size) / max(float(np.ptp(smooth)), 1e-12)
+    if found.kind == "plateau" and share > 1.0:  # a halt withholds a part of a change, not more than there is of it
+        return False
     near = np.interp(np.linspace(found.onset - 0.5, found.completion + 0.5, 21), curve.x, smooth)
     local = abs(found.size) / max(float(np.ptp(near)), 1e-12)
     return share >= MATERIAL or (share >= MATERIAL_NEAR and local >= LOCAL)

@@ -19,10 +19,11 @@ Array = NDArray[np.float64]
 
 ADD = 12.0  # gain in score below which the search stops
 KEEP_GRADUAL = 6.0
+BEHIND = 15.0  # what lies further behind the best is not made up for by moving a shape to its best place
 FURTHER = 20.0
 # What an event must gain over the best gradual shape in its place.
 MARGIN = {**dict.fromkeys(BUMPS, 4.0), "hinge": -2.0, "ramp": -0.5}
-MARGIN_LEVEL, MARGIN_WIDE = 0.0, 8.0
+MARGIN_WIDE = 8.0
 # Shapes with a place and a width must beat those with a place alone by this much.
 COST = {"hinge": 0.0, "spike": 0.0}
 COST_WIDTH = 2.5
@@ -110,8 +111,10 @@ def _leaders(total: Array, dictionary: Dictionary, base: float) -> list[int]:
         member = np.flatnonzero(dictionary.group == group)
         if len(member):
             best.append(int(member[np.argmax(total[member])]))
-    best = [b for b in best if total[b] > base + 0.6 * KEEP_GRADUAL]
-    return sorted(best, key=lambda b: -total[b])[:4]
+    least = [0.6 * (ADD if dictionary.is_event[b] else KEEP_GRADUAL) for b in best]
+    best = [b for b, add in zip(best, least, strict=True) if total[b] > base + add]
+    first = max((float(total[b]) for b in best), default=0.0)
+    return sorted((b for b in best if total[b] > first - BEHIND), key=lambda b: -total[b])[:4]
 
 
 def _grow(curve: Curve, dictionary: Dictionary, candidates: Candidates, atoms: list[Atom]) -> tuple[list[Atom], Fit]:
@@ -164,15 +167,16 @@ def _pair(curve: Curve, noise: int, null: int) -> list[Atom]:
 
 def _search(curve: Curve, dictionary: Dictionary, candidates: Candidates) -> tuple[list[Atom], Fit]:
     """The better of two searches: from nothing, and from the best pair of level changes."""
-    alone = _grow(curve, dictionary, candidates, [])
+    best, pay = _grow(curve, dictionary, candidates, []), lambda found: found[1].score - ADD * len(found[0])
     first = evaluate(curve, event_columns(curve, []))
-    best, pay = alone, lambda found: found[1].score - ADD * len(found[0])
     seen: list[list[Atom]] = []
     for noise, null in {(0, 0), (0, 1), (first.noise, first.null)}:
         pair = _pair(curve, noise, null)
         if not pair or pair in seen:
             continue
         seen.append(pair)
+        if evaluate(curve, event_columns(curve, pair)).score - 2 * ADD < pay(best) - BEHIND:
+            continue
         atoms, fit = _polish(curve, pair)
         if fit.score - 2 * ADD > pay(best) - ADD / 2 and fit.score - first.score > 2 * ADD:
             best = max(best, _grow(curve, dictionary, candidates, atoms), key=pay)
@@ -238,10 +242,9 @@ def _prepared(curve: Curve, dictionary: Dictionary) -> Candidates:
 
 def explain(curve: Curve, dictionary: Dictionary) -> Explanation:
     """Find the atoms of a curve: grow, then drop the least worthy until each is worth keeping."""
-    candidates = _prepared(curve, dictionary)
     gradual = _smooth_candidates(curve, dictionary)
     null_score = evaluate(curve, event_columns(curve, [])).score
-    atoms, fit = _search(curve, dictionary, candidates)
+    atoms, fit = _search(curve, dictionary, _prepared(curve, dictionary))
     return _prune(curve, atoms, fit, null_score, gradual)
 
 
@@ -260,9 +263,7 @@ def _smooth_candidates(curve: Curve, dictionary: Dictionary) -> tuple[Candidates
 
 def _margin(atom: Atom) -> float:
     """Margin over gradual shapes that is asked for: more of a level change that is nearly as wide as they are."""
-    if atom.shape in MARGIN:
-        return MARGIN[atom.shape]
-    return MARGIN_LEVEL + MARGIN_WIDE * max(atom.width - 0.7, 0.0)
+    return MARGIN.get(atom.shape, MARGIN_WIDE * max(atom.width - 0.7, 0.0))
 
 
 def _keep(atom: Atom, size: int) -> float:

@@ -11,12 +11,15 @@ import numpy as np
 # wandering null looks like a bump more often than like a step.
 FEW, MANY = 24, 240
 NEED = {"transition": 17.5, "bump": 27.5, "plateau": 15.0, "kink": 17.0, "spike": 19.0}
-GROWTH = {"transition": 5.5, "bump": 1.5, "plateau": 3.0, "kink": 3.0, "spike": 5.0}
+GROWTH = {"transition": 5.5, "bump": 1.5, "plateau": 3.0, "kink": 2.0, "spike": 5.0}
 # What a shape must be worth to stay in the explanation, whether or not it is then reported.
 KEEP = {"bump": 20.0, "spike": 18.0, "hinge": 15.0, "level": 15.0}
 KEEP_GROWTH = 1.5
 CORNER_BESIDE = 6.0  # more of a corner beside other events: it is what their shapes leave over as often as not
 UNMEASURED = 2.0  # more of a curve without standard errors: nothing says how much of its wander is noise
+SHORT_SIDE, CORNER_AT_END = 0.35, 8.0  # more of a corner with less than this many decades on one side of it
+UNLEVELLED = 6.0  # more of a level change that begins before the first checkpoint or ends after the last
+CROWDED = 3.0  # more of a level change for each event of the curve beyond two: a walk is many small ones
 BEND_NEED = 32.0  # a curve bends more often than it sets in from a flat stretch
 
 
