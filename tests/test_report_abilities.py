@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,9 +13,11 @@ import pytest
 from dashboards.abilities import ability_tables, told
 from dashboards.chances import LEAVES, NEVER, UNTESTED, Verdict, chance_table, verdicts
 from dashboards.document import compose, html
-from dashboards.frames import Frames, prepare
+from dashboards.frames import Frames, prepare, read_frames
 from dashboards.gradual import trend
 from dashboards.summary import summarise
+from dynamics.importing import import_results
+from dynamics.store import Store
 from test_chart_frames import tables
 from test_chart_stores import event_row, metric_row
 
@@ -145,6 +148,16 @@ def test_the_page_says_which_tasks_leave_chance() -> None:
     page = html(compose(frames, "abilities"))
     assert "Tasks that leave chance: sciq in every series; logiqa in none." in page
     assert "Which tasks leave chance</h3>" in page
+
+
+def test_the_published_pythia_evaluations(reference_data: Callable[[str], Path], tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        path = reference_data("data/pythia_v1_zeroshot_evals.parquet")
+        import_results(path, store, only=("lambada_openai_acc", "sciq_acc", "logiqa_acc", "wsc_acc"))
+    found = verdicts(read_frames(tmp_path))
+    assert {one.status for one in found if one.metric in ("logiqa_acc", "wsc_acc")} == {NEVER}
+    gaps = [(one.lower, one.upper) for one in found if one.metric in ("lambada_openai_acc", "sciq_acc")]
+    assert gaps == [(512, 1000)] * 32
 
 
 @pytest.mark.parametrize(("end", "way"), [(0.7, 1), (0.3, -1), (0.52, 0)])
