@@ -61,7 +61,7 @@ def _part(steps: list[int], part: str) -> list[int]:
             raise UsageError(msg)
         inside = [step for step in steps if low <= step <= high]
         if not inside:
-            msg = f"no step in {part!r}; the history goes from {steps[0]} to {steps[-1]}, but not in every step"
+            msg = f"no step in {part!r}; the history goes from {steps[0]} to {steps[-1]}"
             raise UsageError(msg)
         return inside
     if part.isdigit():
