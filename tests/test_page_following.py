@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,3 +106,22 @@ def test_a_look_that_fails_is_said_and_the_next_one_is_begun(following: Followin
     following.look(frames)
     settled(following)
     assert followed_html(following.told(frames)) == ""
+
+
+def test_new_points_come_before_the_page_is_drawn_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    write_steps(folder, 0, 5, risen=True)
+    with TestClient(application(folder), base_url="http://localhost") as client:
+        client.get("/runs/run/")
+        before = client.get("/runs/run/stamp").json()
+        assert before["stamp"] == before["drawn"]
+        assert client.get("/runs/run/points").json() == []
+        slow = threading.Event()
+        monkeypatch.setattr("dashboards.page.app.compose", lambda *_: slow.wait(SECONDS))
+        write_steps(folder, 5, 7, risen=True)
+        after = client.get("/runs/run/stamp").json()
+        assert after["stamp"] != after["drawn"] == before["drawn"]
+        points = client.get("/runs/run/points").json()
+        assert [point["step"] for point in points] == STEPS[5:7].tolist()
+        assert points[0]["curve"] == "<b>model|score|"
+        slow.set()

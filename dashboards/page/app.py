@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import uvicorn
 from jinja2 import Template
 from starlette.applications import Starlette
@@ -33,6 +34,7 @@ from dynamics.store import FILE_NAME, Store
 
 LOOPBACK = ("127.0.0.1", "localhost")
 PORT = 8765
+MAX_POINTS = 20_000  # that go to the page before they are drawn anew
 FILES = tuple(f"{table}.{kind}" for table in ("measurements", "events", "checkpoints") for kind in ("csv", "parquet"))
 
 
@@ -48,8 +50,8 @@ class Runs:
             raise UsageError(msg)
         self.watched = {path.resolve().name: Watched(path) for path in own}
         self._followed = {name: Following() for name in self.watched}
-        self._documents: dict[str, tuple[Any, Document]] = {}
-        self._lock = threading.Lock()
+        self._documents: dict[str, tuple[Snapshot, Document]] = {}
+        self._drawing = threading.Lock()
 
     def snapshot(self, name: str) -> Snapshot:
         """The newest state of a run."""
@@ -58,14 +60,43 @@ class Runs:
         return self.watched[name].newest()
 
     def document(self, name: str) -> tuple[Snapshot, Document]:
-        """The newest state of a run, drawn; drawn once however many readers ask."""
-        with self._lock:
-            snapshot = self.snapshot(name)
-            made = self._documents.get(name)
-            if made is None or made[0] != snapshot.stamp:
-                title = snapshot.frames.recipe_title() or name
-                made = self._documents[name] = (snapshot.stamp, compose(snapshot.frames, title))
-            return snapshot, made[1]
+        """The run as last drawn; drawn anew only where it never was."""
+        known = self._documents.get(name)
+        if known is not None:
+            return known
+        with self._drawing:
+            return self._documents.get(name) or self._draw(name)
+
+    def renew(self, name: str) -> None:
+        """Begin to draw the newest state where it is not the one that was drawn, behind whoever asks for points."""
+        drawn = self.drawn(name)
+        stale = drawn is None or drawn.stamp != self.snapshot(name).stamp
+        if stale and self._drawing.acquire(blocking=False):
+            threading.Thread(target=self._draw_behind, args=(name,), daemon=True).start()
+
+    def drawn(self, name: str) -> Snapshot | None:
+        """The state that was last drawn."""
+        return self._documents[name][0] if name in self._documents else None
+
+    def points(self, name: str) -> list[dict[str, Any]]:
+        """The measurements that were stored since the run was drawn, the newest `MAX_POINTS` of them."""
+        drawn, now = self.document(name)[0].frames.measurements, self.snapshot(name).frames.measurements
+        fresh = now.filter(pl.col("value").is_finite()).join(drawn, on=("curve", "stage", "step"), how="anti",
+                                                             nulls_equal=True)  # fmt: skip
+        stderr = pl.when(pl.col("stderr").is_finite()).then("stderr").alias("stderr")
+        return fresh.sort("step").tail(MAX_POINTS).select("curve", "step", "value", stderr, "n").to_dicts()
+
+    def _draw_behind(self, name: str) -> None:
+        try:
+            self._draw(name)
+        finally:
+            self._drawing.release()
+
+    def _draw(self, name: str) -> tuple[Snapshot, Document]:
+        snapshot = self.snapshot(name)
+        title = snapshot.frames.recipe_title() or name
+        self._documents[name] = (snapshot, compose(snapshot.frames, title))
+        return self._documents[name]
 
     def followed(self, name: str, snapshot: Snapshot) -> str:
         """What is known so far of the events of a run that still grows, as HTML. Begins a look where one is due."""
@@ -100,6 +131,7 @@ def application(folder: str | Path, *, token: str | None = None) -> Starlette:
         Route("/runs/{run}/", partial(_answer, runs, _page)),
         Route("/runs/{run}/stamp", partial(_answer, runs, _stamp)),
         Route("/runs/{run}/payload", partial(_answer, runs, _payload)),
+        Route("/runs/{run}/points", partial(_answer, runs, _points)),
         Route("/runs/{run}/files/{file}", partial(_answer, runs, _file)),
         Route("/runs/{run}/query", partial(_query, runs), methods=["POST"]),
     ]
@@ -134,16 +166,23 @@ def _hash(snapshot: Snapshot) -> str:
 def _stamp(runs: Runs, request: Request) -> Response:
     name = request.path_params["run"]
     snapshot = runs.snapshot(name)
+    runs.renew(name)
     finished = snapshot.frames.runs.height > 0 and not snapshot.frames.runs["finished"].has_nulls()
     followed = "" if finished else runs.followed(name, snapshot)
-    return JSONResponse({"stamp": _hash(snapshot), "note": "finished" if finished else "live", "followed": followed})
+    drawn = runs.drawn(name)
+    note = "finished" if finished else "live"
+    return JSONResponse({"stamp": _hash(snapshot), "drawn": drawn and _hash(drawn), "note": note, "followed": followed})
 
 
 def _payload(runs: Runs, request: Request) -> Response:
-    _, document = runs.document(request.path_params["run"])
+    snapshot, document = runs.document(request.path_params["run"])
     captions = [figure["caption"] for figure in document.words["figures"]]
     answer = {"payload": document.payload(), "summary": summary_html(document), "facts": document.words["facts"]}
-    return JSONResponse({**answer, "captions": captions})
+    return JSONResponse({**answer, "captions": captions, "stamp": _hash(snapshot)})
+
+
+def _points(runs: Runs, request: Request) -> Response:
+    return JSONResponse(runs.points(request.path_params["run"]))
 
 
 def _file(runs: Runs, request: Request) -> Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -46,7 +47,7 @@ class Following:
             if self._work is not None or measured in (0, self._looked_at):
                 return
             self._looked_at = measured
-            work = self._work = self._begin(self._known, curves.select(READ), frames.metrics)
+            work = self._work = self._begin(partial(_follow, self._known, curves.select(READ), frames.metrics))
         work.add_done_callback(self._done)
 
     def told(self, frames: Frames) -> dict[str, Any]:
@@ -68,15 +69,15 @@ class Following:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _begin(self, *tables: pl.DataFrame | None) -> Future[pl.DataFrame]:
+    def _begin(self, look: Callable[[], pl.DataFrame]) -> Future[pl.DataFrame]:
         """A look in the process behind; in a new one where there is none or it was ended from outside."""
         try:
             if self._pool is not None:
-                return self._pool.submit(_follow, *tables)
+                return self._pool.submit(look)
         except BrokenExecutor:
             pass
         self._pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=partial(os.nice, NICE))
-        return self._pool.submit(_follow, *tables)
+        return self._pool.submit(look)
 
     def _done(self, work: Future[pl.DataFrame]) -> None:
         with self._lock:

@@ -1,20 +1,25 @@
 "use strict";
-// Follows the run: asks twice a second whether the store has changed, and draws what is new where the reader is.
+// Follows the run: asks twice a second whether the store has changed. New points go into the figures that are there;
+// the server draws them anew behind, with what must be read from all points, and then they are replaced.
 (() => {
   const pulse = document.getElementById("pulse");
   const followed = document.getElementById("followed");
-  let seen = pulse.dataset.stamp, told = "";
+  let seen = pulse.dataset.stamp, drawn = seen, told = "";
   const look = async () => {
     try {
       const now = await (await fetch("stamp")).json();
-      if (now.stamp !== seen) {
+      if (now.drawn && now.drawn !== drawn) {
         const fresh = await (await fetch("payload")).json();
         if (!report.replace(fresh.payload)) { location.reload(); return; }
         document.getElementById("summary").innerHTML = fresh.summary; // made and escaped by the server's template
         document.getElementById("facts").replaceChildren(...fresh.facts.map((fact) => Object.assign(document.createElement("span"), { textContent: fact })));
         document.querySelectorAll("figcaption .said").forEach((place, index) => { place.textContent = fresh.captions[index]; });
+        seen = drawn = fresh.stamp;
       }
-      seen = now.stamp;
+      if (now.stamp !== seen) {
+        report.append(await (await fetch("points")).json());
+        seen = now.stamp;
+      }
       if (now.followed !== told) {
         followed.innerHTML = told = now.followed; // as the summary
         followed.hidden = !told;

@@ -183,12 +183,35 @@
     state.shade = "light";
     document.querySelectorAll("#summary details").forEach((part) => { part.open = true; });
   }
+  // Points of a curve that a data set has: what is not measured of them is as in the curve's last row.
+  const added = new Set();
+  const extend = (rows, points) => {
+    const { curve, step, value } = rows.columns;
+    if (!curve || !curve.texts || !step || !value) return;
+    const last = new Map(curve.values.map((text, row) => [curve.texts[text], row]));
+    for (const point of points.filter((one) => last.has(one.curve))) {
+      for (const [name, column] of Object.entries(rows.columns)) {
+        column.values.push(name in point && !column.texts ? point[name] : column.values[last.get(point.curve)]);
+      }
+      rows.rows += 1;
+    }
+  };
   window.report = { views, mark, replace: (payload) => {
     // New numbers in the same figures; anything else is a new page.
     if (payload.figures.length !== figures.length) return false;
     ({ figures, light, dark, tokens } = payload);
+    added.clear();
     redraw();
     return true;
+  }, append: (points) => {
+    const fresh = points.filter(({ curve, step }) => !added.has(`${step}|${curve}`));
+    fresh.forEach(({ curve, step }) => added.add(`${step}|${curve}`));
+    const last = fresh.reduce((end, { step }) => Math.max(end, step), 0);
+    for (const figure of figures) {
+      Object.values(figure.datasets).forEach((rows) => extend(rows, fresh));
+      for (const one of figure.params || []) if (one.name === "to_step") one.value = Math.max(one.value, last);
+    }
+    if (fresh.length) redraw();
   } }; // for whoever looks closer in the console
   redraw();
   if (location.hash === "#print") { observer.disconnect(); all(); }
