@@ -46,8 +46,11 @@ CONFIGS: dict[str, PretrainedConfig] = {
 
 @cache
 def tiny_model(family: str) -> PreTrainedModel:
-    """One model per family and test run; tests leave it as they find it."""
-    with torch.random.fork_rng():
+    """One model per family and test run; tests leave it as they find it.
+
+    The first to ask may be in inference mode, whose tensors could not be differentiated by any later test.
+    """
+    with torch.random.fork_rng(), torch.inference_mode(mode=False):
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(CONFIGS[family], attn_implementation="eager")
     return model.eval().requires_grad_(False)
