@@ -132,7 +132,7 @@ class Store:
             for table, columns in SCHEMA.items():
                 fields = ", ".join(f'"{name}" {_SQL_TYPES[kind]}' for name, kind in columns.items())
                 self._db.execute(f"CREATE TABLE IF NOT EXISTS {table} ({fields})")
-            self._db.execute(CURVES)
+            self._make_view()
 
     def __enter__(self) -> Store:
         return self
@@ -141,6 +141,14 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _make_view(self) -> None:
+        try:
+            self._db.execute(CURVES)
+        except duckdb.BinderException as error:
+            self._db.close()
+            msg = f"{self.path} was written by a version with other tables ({error}); measure into another folder"
+            raise StoreError(msg) from error
 
     def close(self) -> None:
         """Write everything to the file and let other processes open it."""

@@ -141,18 +141,6 @@ def test_a_step_under_another_definition_or_other_inputs_is_no_part_of_the_curve
         assert store.read("curves").is_empty()
 
 
-def test_a_store_from_before_plans_had_steps_is_read_and_written(tmp_path: Path) -> None:
-    with duckdb.connect(str(tmp_path / "run.duckdb")) as old:
-        old.execute("CREATE TABLE plans (run_id VARCHAR, series VARCHAR, metric VARCHAR, task_hash VARCHAR, "
-                    "version BIGINT)")  # fmt: skip
-        old.execute("INSERT INTO plans VALUES ('r', 's', 'm', 't', 1)")
-    with Store(tmp_path) as store:
-        store.write(measurements=[ROW], checkpoints=checkpoint("w"), runs=plan("r", "t", 1)["runs"])
-        assert store.read("curves")["value"].to_list() == [1.0]
-        store.write(**looked("second", "+v@0", 2, []))
-        assert store.query("SELECT step, refers_to FROM plans WHERE step IS NOT NULL").rows() == [(1, [])]
-
-
 def test_a_second_process_may_not_write_while_one_does(tmp_path: Path) -> None:
     Store(tmp_path).close()
     (tmp_path / "run.duckdb").write_bytes(b"not a database")
@@ -192,3 +180,10 @@ def test_the_page_about_the_store_names_every_table_and_column() -> None:
     for table, columns in SCHEMA.items():
         named = rows[table].split("|")[3].replace("`", "").split()
         assert named == list(columns)
+
+
+def test_a_store_with_other_tables_is_refused_in_words(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "run.duckdb")) as other:
+        other.execute("CREATE TABLE plans (run_id VARCHAR, series VARCHAR, metric VARCHAR)")
+    with pytest.raises(StoreError, match="written by a version with other tables"):
+        Store(tmp_path)

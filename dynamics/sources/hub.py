@@ -17,7 +17,7 @@ from dynamics.errors import CheckpointError, UsageError
 from dynamics.sources import Access, Series
 from dynamics.sources.catalogue import Entry, Stage, of_repo
 from dynamics.sources.hub_client import Hub, connect
-from dynamics.sources.hub_disk import DiskBudget
+from dynamics.sources.hub_disk import DiskBudget, sizes_and_hashes
 from dynamics.sources.hub_errors import NotThere
 from dynamics.sources.hub_files import RemoteFile
 from dynamics.sources.hub_listing import Found, Listing, list_places
@@ -286,10 +286,7 @@ class _Repo:
                 if self.hub.has_tree(place.repo, place.commit) and place.commit != found.commit:
                     self._hold(other, place)
         links = dict(zip(self._local(found, weights), weights.values(), strict=True))
-        self.budget.reserve(
-            (checkpoint.stage, checkpoint.step), {link: file.size for link, file in links.items()},
-            {link: file.sha for link, file in links.items() if file.sha},
-        )  # fmt: skip
+        self.budget.reserve((checkpoint.stage, checkpoint.step), *sizes_and_hashes(links))
 
     def _hold(self, checkpoint: Checkpoint, found: Found) -> None:
         try:
@@ -299,5 +296,4 @@ class _Repo:
         links = dict(zip(self._local(found, weights), weights.values(), strict=True))
         links = {link: file for link, file in links.items() if link.exists()}
         if links and self.budget is not None:
-            self.budget.found((checkpoint.stage, checkpoint.step), {link: f.size for link, f in links.items()},
-                              {link: f.sha for link, f in links.items() if f.sha})  # fmt: skip
+            self.budget.found((checkpoint.stage, checkpoint.step), *sizes_and_hashes(links))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dynamics.errors import UsageError
+from dynamics.sources.hub_files import RemoteFile
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 Key = tuple[str, int]
@@ -25,6 +26,11 @@ def read_size(text: str) -> int:
         msg = f"cannot read size {text!r}; expected a number and a unit, such as 20GB"
         raise UsageError(msg)
     return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def sizes_and_hashes(links: Mapping[Path, RemoteFile]) -> tuple[dict[Path, int], dict[Path, str]]:
+    """Of the files of a checkpoint: what each takes, and the published hash of those that have one."""
+    return {link: f.size for link, f in links.items()}, {link: f.sha for link, f in links.items() if f.sha}
 
 
 @dataclass
