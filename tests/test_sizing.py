@@ -87,8 +87,11 @@ def test_what_cannot_be_decided_is_refused(
 
 
 def test_the_command_line_asks_it_of_every_task_with_examples(tiny_series: Path, tmp_path: Path) -> None:
-    assert settings_of_all(stderr=0.5).keys() == {"text", "repeated_tokens", "bigrams"}
-    assert settings_of_all(text="a.txt") == {"text": {"path": "a.txt"}, "bigrams": {"path": "a.txt"}}
+    sized, read = settings_of_all(stderr=0.5), settings_of_all(text="a.txt")
+    assert {"text", "repeated_tokens", "bigrams", "ngrams"} <= sized.keys()
+    assert not {"modular_addition", "sparse_parity"} & sized.keys()
+    assert read["text"] == read["bigrams"] == {"path": "a.txt"}
+    assert "repeated_tokens" not in read
     command = ["measure", f"folder:{tiny_series}", "--metrics", "prefix_matching", "--out", str(tmp_path / "run")]
     assert CliRunner().invoke(app, [*command, "--stderr", "0.5"]).exit_code == 0
     assert settings_in(dynamics.Run(tmp_path / "run"), "repeated_tokens")["n_examples"] == FEWEST

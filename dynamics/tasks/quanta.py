@@ -90,7 +90,7 @@ def evenly(candidates: Tensor, n: int) -> Tensor:
     """At most `n` of the candidates, at equal distances among them.
 
     >>> evenly(torch.tensor([[True, True, False], [True, True, True]]), 2).int().tolist()
-    [[1, 0, 0], [1, 0, 0]]
+    [[1, 0, 0], [0, 1, 0]]
     """
     places = candidates.flatten().nonzero().flatten()
     every = -(-len(places) // n) or 1
