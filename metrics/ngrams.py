@@ -39,7 +39,7 @@ def unigram_kl(logits: Logits, unigrams: tuple[int, ...], unigram_shares: tuple[
     tensor([0.6931])
     """
     shares = torch.tensor(unigram_shares, dtype=torch.float32, device=logits.device)
-    predicted = logits[:, -1].float().log_softmax(-1)[:, list(unigrams)]
+    predicted = _after_token(logits)[:, list(unigrams)]
     return (torch.xlogy(shares, shares) - shares * predicted).sum(-1)
 
 
@@ -72,7 +72,7 @@ def bigram_kl(
     >>> bigram_kl(torch.zeros(1, 1, 4), torch.tensor([[3, 0]]), torch.tensor([[1.0, 0.0]]))
     tensor([1.3863])
     """
-    predicted = logits[:, -1].float().log_softmax(-1).gather(1, successors)
+    predicted = _after_token(logits).gather(1, successors)
     return (torch.xlogy(successor_shares, successor_shares) - successor_shares * predicted).sum(-1)
 
 
@@ -105,5 +105,10 @@ def bigram_score(
     >>> bigram_score(torch.zeros(1, 1, 4), torch.tensor([[3, 0]]), torch.tensor([[0.5, 0.5]]))
     tensor([1.3863])
     """
-    predicted = logits[:, -1].float().log_softmax(-1).gather(1, successors)
+    predicted = _after_token(logits).gather(1, successors)
     return -(successor_shares * predicted).sum(-1)
+
+
+def _after_token(logits: Logits) -> Float[Tensor, "batch d_vocab"]:
+    """The model's log-probabilities after the one token that is read."""
+    return logits[:, -1].float().log_softmax(-1)

@@ -37,8 +37,7 @@ class Settings(text.Settings):
 
 def build(settings: Settings, subject: Subject) -> Task:
     """Windows of the text and what the sampling needs to know."""
-    if settings.length is not None and settings.length >= subject.n_ctx:
-        settings = settings.model_copy(update={"length": subject.n_ctx - 1})
+    settings = text.within_context(settings, subject)
     windows = text.build(settings, subject)
     how = Sampling(
         settings.n_beta, settings.localization, settings.step_size, settings.chains, settings.draws,

@@ -40,10 +40,7 @@ class Settings(TextSettings, SampledSettings):
 
 def build(settings: Settings, subject: Subject) -> Task:
     """Counts over the whole text, never across documents; windows and places are drawn by the seed."""
-    length = settings.length or min(64, subject.n_ctx - 1)
-    if length + 1 > subject.n_ctx:
-        msg = f"n-gram windows of {length} tokens and a start token exceed the model's context of {subject.n_ctx}"
-        raise UsageError(msg)
+    length = text.window_length(settings.length, subject, usual=64, what="n-gram")
     read, name = text.read_documents(settings, subject)
     documents = [np.asarray(ids, np.int64) for ids, _ in read]
     everything = np.concatenate(documents)

@@ -8,6 +8,7 @@ that is held out, give text of your own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -49,10 +50,7 @@ class Settings(documents.TextSettings, SampledSettings):
 
 def build(settings: Settings, subject: Subject) -> Task:
     """Windows of equal length, drawn without replacement from the documents by the seed."""
-    length = settings.length or min(512, subject.n_ctx - 1)
-    if length + 1 > subject.n_ctx:
-        msg = f"text windows of {length} tokens and a start token exceed the model's context of {subject.n_ctx}"
-        raise UsageError(msg)
+    length = window_length(settings.length, subject, usual=512, what="text")
     start = 0 if subject.bos is None else subject.bos
     read, name = read_documents(settings, subject)
     windows, n_bytes, too_short = _windows(_packed(read, start) if settings.packed else read, length)
@@ -84,6 +82,25 @@ def build(settings: Settings, subject: Subject) -> Task:
         "documents_too_short": too_short, "start_token": start, **places,
     }  # fmt: skip
     return Task("text", fields, shown, settings.seed)
+
+
+def window_length(asked: int | None, subject: Subject, *, usual: int, what: str) -> int:
+    """The tokens of a window: what is asked for, else the usual number or what the model's context takes of it."""
+    length = asked or min(usual, subject.n_ctx - 1)
+    if length + 1 > subject.n_ctx:
+        msg = f"{what} windows of {length} tokens and a start token exceed the model's context of {subject.n_ctx}"
+        raise UsageError(msg)
+    return length
+
+
+Wider = TypeVar("Wider", bound=Settings)
+
+
+def within_context(settings: Wider, subject: Subject) -> Wider:
+    """The same settings, with windows no longer than the model's context takes beside the start token."""
+    if settings.length is None or settings.length < subject.n_ctx:
+        return settings
+    return settings.model_copy(update={"length": subject.n_ctx - 1})
 
 
 def _windows(read: Iterable[Read], length: int) -> tuple[list[list[int]], list[int], int]:

@@ -33,8 +33,7 @@ class Settings(text.Settings):
 
 def build(settings: Settings, subject: Subject) -> Task:
     """The windows are drawn together and then parted by the seed, so that none is in both."""
-    if settings.length is not None and settings.length >= subject.n_ctx:
-        settings = settings.model_copy(update={"length": subject.n_ctx - 1})
+    settings = text.within_context(settings, subject)
     n = settings.n_training + settings.n_examples
     windows = text.build(settings.model_copy(update={"n_examples": n}), subject)
     if windows.n_examples < n:
