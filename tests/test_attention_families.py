@@ -38,6 +38,7 @@ WINDOWED = {"gemma2 capped", "mistral window", "gpt_neo local", "olmo3", "gpt_os
 
 
 @cache
+@torch.inference_mode(False)  # whoever asks first: others train on what is kept
 def model(variant: str) -> PreTrainedModel:
     """Wide random weights, so that patterns are far from uniform and an error would show."""
     family, changes = VARIANTS[variant]
