@@ -14,8 +14,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 from dynamics.architectures import build, neurons_of_last_layer, recognise, size, weight_site
 from dynamics.checkpoint import Files, Weights, files_in, read_json
 from dynamics.errors import DynamicsError, UsageError
-from dynamics.own_attention import computes_its_own
-from dynamics.residual import layers_of
+from dynamics.sites.own_attention import computes_its_own
+from dynamics.sites.residual import layers_of
 from dynamics.sources import open_series
 from dynamics.tasks import Subject, build_task
 from metrics import METRICS, Metric
@@ -109,7 +109,7 @@ class Skeleton:
 
 
 def attention_way(module: PreTrainedModel) -> tuple[str, str]:
-    """How attention is read, and why: what `dynamics/kernels.py` does on a processor, told beforehand."""
+    """How attention is read, and why: what `dynamics/sites/kernels.py` does on a processor, told beforehand."""
     config = module.config
     if computes_its_own(module):
         return WHOLE, f"the code of {config.model_type} computes attention itself and hands its pattern on"

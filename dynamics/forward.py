@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dynamics import kernels, langevin, lens, residual, tuned_lens
-from dynamics.ablation import Remember, Silence
 from dynamics.architectures import neurons_of_last_layer
 from dynamics.errors import UsageError
+from dynamics.loading.stored import StoredSites
 from dynamics.model import SeriesModel
-from dynamics.running import Enough, run
-from dynamics.stored import StoredSites
+from dynamics.sites import kernels, langevin, lens, residual, tuned_lens
+from dynamics.sites.ablation import Remember, Silence
+from dynamics.sites.running import Enough, run
+from dynamics.sites.unembed import logits, losses_at, predictions
 from dynamics.tasks import TOKENS_PER_BATCH, Task
-from dynamics.unembed import logits, losses_at, predictions
 from metrics.attention import Attention
 from metrics.contract import ACTIVATION_SITES, REFERABLE_ACTIVATIONS, SAMPLED, SUFFIXES, Metric
 from metrics.spectrum import spectra

@@ -14,8 +14,9 @@ import torch
 from dynamics.checkpoint import Checkpoint, Files, read_json
 from dynamics.derived import derive, with_origins
 from dynamics.forward import measure_task, measure_weights
+from dynamics.loading.placement import DeviceMap, check_device
+from dynamics.loading.stored import StoredSites, WeightReader
 from dynamics.model import SeriesModel
-from dynamics.placement import DeviceMap, check_device
 from dynamics.prefetch import Opened
 from dynamics.readings import to_frame
 from dynamics.references import Held, Predecessors, cast, read_references
@@ -23,7 +24,6 @@ from dynamics.self_check import check_model
 from dynamics.sizing import build_sized
 from dynamics.sources import Series
 from dynamics.store import Store
-from dynamics.stored import StoredSites, WeightReader
 from dynamics.tasks import Subject
 from metrics import METRICS, Metric
 

@@ -17,9 +17,9 @@ from transformers import PretrainedConfig, PreTrainedModel
 from dynamics.architectures import Architecture, build, recognise, size, sizes, weight_site
 from dynamics.checkpoint import Weights
 from dynamics.errors import CheckpointError
-from dynamics.mapping import Plan, check_finite, essential, match, merge
-from dynamics.placement import DeviceMap, Parameters, Placement, place
-from dynamics.remote_code import digest
+from dynamics.loading.mapping import Plan, check_finite, essential, match, merge
+from dynamics.loading.placement import DeviceMap, Parameters, Placement, place
+from dynamics.loading.remote_code import digest
 
 
 class SeriesModel:

@@ -13,10 +13,10 @@ from torch import Tensor
 from dynamics.checkpoint import Checkpoint, Weights
 from dynamics.errors import CheckpointError
 from dynamics.forward import read_activations, read_site
+from dynamics.loading.stored import StoredSites, WeightReader
 from dynamics.model import SeriesModel
 from dynamics.prefetch import Opened, open_checkpoint
 from dynamics.sources import Series
-from dynamics.stored import StoredSites, WeightReader
 from dynamics.tasks import Task
 from metrics.contract import ACTIVATION_SITES, WEIGHT_SITES, Metric
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from dynamics.architectures import size
 from dynamics.errors import UsageError
 from dynamics.model import SeriesModel
-from dynamics.running import attention_kernel, run
-from dynamics.unembed import logits
+from dynamics.sites.running import attention_kernel, run
+from dynamics.sites.unembed import logits
 
 
 @torch.inference_mode()

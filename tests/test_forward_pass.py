@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PretrainedConfig, PreTrainedModel
 
-from dynamics import forward, unembed
+from dynamics import forward
 from dynamics.errors import UsageError
 from dynamics.self_check import check_model
+from dynamics.sites import unembed
 from dynamics.tasks import Task
 from metrics import METRICS, contract
 from metrics.contract import Metric, metric

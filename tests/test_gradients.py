@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from conftest import tiny_model
-from dynamics.gradients import Sketch, layer_parameters, token_gradients
+from dynamics.sites.gradients import Sketch, layer_parameters, token_gradients
 
 
 def test_the_projection_keeps_the_angles_of_gradients_within_its_bound() -> None:

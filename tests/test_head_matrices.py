@@ -13,7 +13,7 @@ from dynamics.architectures import weight_site
 from dynamics.architectures.head_matrices import FAMILIES, NAMES
 from dynamics.errors import UsageError
 from dynamics.forward import run
-from dynamics.residual import layers_of
+from dynamics.sites.residual import layers_of
 from metrics.attention import Attention
 from test_model_families import configuration
 from tiny_models import eager_outputs, random_tokens

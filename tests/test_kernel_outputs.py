@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dynamics.kernels import compute
+from dynamics.sites.kernels import compute
 
 
 def inputs(heads: int = 3, length: int = 17, d_head: int = 8) -> list[torch.Tensor]:

@@ -12,11 +12,11 @@ from transformers import BloomConfig, BloomForCausalLM
 
 import dynamics
 from dynamics import forward
-from dynamics.ablation import Remember, Silence
 from dynamics.errors import UsageError
-from dynamics.kernels import intervening
+from dynamics.sites.ablation import Remember, Silence
+from dynamics.sites.kernels import intervening
+from dynamics.sites.unembed import logits
 from dynamics.tasks import Task, build_task
-from dynamics.unembed import logits
 from metrics import METRICS
 from metrics.ablation import in_context_learning_from_heads, loss_from_heads
 from tiny_models import CONFIGS, random_tokens, tiny_model

@@ -14,7 +14,7 @@ from conftest import tiny_model
 from dynamics import forward
 from dynamics.architectures.small_transformer import SmallTransformer
 from dynamics.forward import ROWS
-from dynamics.residual import spread
+from dynamics.sites.residual import spread
 from dynamics.sweep import Settings
 from metrics.attention_change import attention_cosine_to_final
 from tiny_models import CONFIGS, eager_outputs, random_tokens

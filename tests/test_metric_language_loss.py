@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dynamics.forward import run
-from dynamics.unembed import predictions
+from dynamics.sites.unembed import predictions
 from metrics.in_context import (
     in_context_learning_score,
     in_context_learning_score_windowed,

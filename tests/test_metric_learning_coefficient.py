@@ -13,7 +13,7 @@ from torch import Tensor
 
 import dynamics
 from conftest import tiny_model as small_transformer
-from dynamics.langevin import Sampling, Weights, around, sample
+from dynamics.sites.langevin import Sampling, Weights, around, sample
 from metrics.learning_coefficient import langevin_drift, local_learning_coefficient
 from tiny_models import random_tokens, tiny_model
 

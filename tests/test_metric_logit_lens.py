@@ -8,9 +8,10 @@ import pytest
 import scipy.stats
 import torch
 
-from dynamics import forward, lens, residual, unembed
+from dynamics import forward
 from dynamics.architectures.small_transformer import SmallTransformer, SmallTransformerConfig
 from dynamics.errors import UsageError
+from dynamics.sites import lens, residual, unembed
 from dynamics.tasks import Task
 from metrics import METRICS
 from metrics.logit_lens import logit_lens_agreement, logit_lens_entropy, logit_lens_kl

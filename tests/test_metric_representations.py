@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 import dynamics
-from dynamics import forward, residual
+from dynamics import forward
 from dynamics.errors import UsageError
+from dynamics.sites import residual
 from dynamics.tasks import Task
 from metrics import METRICS
 from metrics.representation_similarity import (

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 import dynamics
-from dynamics import forward, residual, tuned_lens
+from dynamics import forward
 from dynamics.errors import UsageError
+from dynamics.sites import residual, tuned_lens
+from dynamics.sites.tuned_lens import Training, Translators, fit
+from dynamics.sites.unembed import logits
 from dynamics.tasks import Subject, Task, build_task
-from dynamics.tuned_lens import Training, Translators, fit
-from dynamics.unembed import logits
 from metrics import METRICS
 from metrics.tuned_lens import tuned_lens_agreement, tuned_lens_gain, tuned_lens_kl
 from tiny_models import CONFIGS, random_tokens, tiny_model

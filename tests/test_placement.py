@@ -13,8 +13,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 import dynamics
 from dynamics.checkpoint import Weights, files_in, open_weights
 from dynamics.errors import CheckpointError, UsageError
+from dynamics.loading.placement import DISK, SPARE, _fit, read_device_map
 from dynamics.model import SeriesModel
-from dynamics.placement import DISK, SPARE, _fit, read_device_map
 from dynamics.sweep import Settings
 from test_model_families import FAMILIES, published, saved
 from tiny_models import random_tokens

@@ -13,7 +13,7 @@ from safetensors.torch import save
 import dynamics
 from dynamics.checkpoint import hash_file
 from dynamics.errors import CheckpointError, UsageError
-from dynamics.remote_code import digest, names
+from dynamics.loading.remote_code import digest, names
 from dynamics.sources import catalogue
 from dynamics.tasks import Subject, build_task
 from hub_stand_in import StandIn
@@ -162,7 +162,7 @@ def test_public_series_that_need_it_name_the_flag(name: str) -> None:
 
 
 def test_a_map_without_a_model_is_refused(folder: Path, ran: Path) -> None:
-    from dynamics.remote_code import load
+    from dynamics.loading.remote_code import load
 
     assert names({"auto_map": {"AutoModel": ["a.B", None]}}) == {"AutoModel": "a.B"}
     with pytest.raises(CheckpointError, match="names no model, but AutoConfig"):

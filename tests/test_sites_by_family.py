@@ -7,13 +7,14 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dynamics import forward, lens, residual
-from dynamics.ablation import Remember, Silence
+from dynamics import forward
 from dynamics.errors import UsageError
-from dynamics.kernels import intervening
-from dynamics.langevin import Sampling, around
+from dynamics.sites import lens, residual
+from dynamics.sites.ablation import Remember, Silence
+from dynamics.sites.kernels import intervening
+from dynamics.sites.langevin import Sampling, around
+from dynamics.sites.tuned_lens import Training
 from dynamics.tasks import Task
-from dynamics.tuned_lens import Training
 from metrics import METRICS
 from test_attention_families import VARIANTS, model
 from tiny_models import random_tokens

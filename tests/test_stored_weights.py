@@ -14,8 +14,8 @@ import dynamics
 from dynamics import instruments
 from dynamics.checkpoint import files_in, open_weights
 from dynamics.errors import CheckpointError, UsageError
+from dynamics.loading.stored import WeightReader
 from dynamics.model import SeriesModel
-from dynamics.stored import WeightReader
 from test_model_families import FAMILIES, saved
 
 WEIGHTS = ["weight_norm", "sum_of_squared_weights", "stable_rank", "distance_to_final", "update_norm", "update_cosine"]

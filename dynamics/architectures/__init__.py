@@ -24,12 +24,12 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from dynamics import remote_code
 from dynamics.architectures.head_matrices import FAMILIES as WITH_HEADS
 from dynamics.architectures.head_matrices import NAMES as HEAD_SITES
 from dynamics.architectures.head_matrices import head_matrix, numbered
 from dynamics.checkpoint import Weights
 from dynamics.errors import CheckpointError, UsageError
+from dynamics.loading import remote_code
 
 # Where no configuration says it: positions that need no table, as in BLOOM, have no end.
 ANY_LENGTH = 2048

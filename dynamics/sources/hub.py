@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dynamics import remote_code
 from dynamics.checkpoint import Checkpoint, Files, read_json
 from dynamics.errors import CheckpointError, UsageError
+from dynamics.loading import remote_code
 from dynamics.sources import Access, Series
 from dynamics.sources.catalogue import Entry, Stage, of_repo
 from dynamics.sources.hub_client import Hub, connect

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from dynamics.langevin import Sampling
+from dynamics.sites.langevin import Sampling
 from dynamics.tasks import Subject, Task, text
 
 FIELDS = (*text.FIELDS, "sampling", "n_beta", "burn_in")

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from dynamics.clustering import angular_affinity, spectral_clusters
 from dynamics.errors import UsageError
-from dynamics.gradients import token_gradients
+from dynamics.sites.gradients import token_gradients
 from dynamics.tasks import Subject, Task, documents, text
 
 FIELDS = ("tokens", "quantum", "names")

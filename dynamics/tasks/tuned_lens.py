@@ -10,8 +10,8 @@ from dataclasses import replace
 from pydantic import Field
 
 from dynamics.errors import UsageError
+from dynamics.sites.tuned_lens import Training
 from dynamics.tasks import Subject, Task, text
-from dynamics.tuned_lens import Training
 
 FIELDS = (*text.FIELDS, "training_tokens", "training")
 

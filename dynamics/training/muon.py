@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dynamics.residual import layers_of
+from dynamics.sites.residual import layers_of
 
 # Newton-Schulz coefficients of Jordan et al. 2024: singular values end between about 0.7 and 1.2.
 QUINTIC = (3.4445, -4.7750, 2.0315)

@@ -16,9 +16,9 @@ from transformers import PreTrainedModel
 
 from dynamics.errors import UsageError
 from dynamics.model import unembedding
-from dynamics.residual import layers_of, recording
-from dynamics.tuned_lens import Translators
-from dynamics.unembed import logits
+from dynamics.sites.residual import layers_of, recording
+from dynamics.sites.tuned_lens import Translators
+from dynamics.sites.unembed import logits
 
 # Enough for a mean over a task's examples; every layer is unembedded at each of them.
 POSITIONS = 8

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from dynamics import own_attention
 from dynamics.errors import UsageError
-from dynamics.kernels import Intervention
+from dynamics.sites import own_attention
+from dynamics.sites.kernels import Intervention
 
 
 class Remember(Intervention):

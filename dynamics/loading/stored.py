@@ -17,8 +17,8 @@ from transformers import PretrainedConfig
 from dynamics.architectures import Architecture, build, recognise, sizes, weight_site
 from dynamics.checkpoint import Weights
 from dynamics.errors import CheckpointError, UsageError
-from dynamics.mapping import Plan, check_finite, essential, match, merge
-from dynamics.remote_code import names
+from dynamics.loading.mapping import Plan, check_finite, essential, match, merge
+from dynamics.loading.remote_code import names
 
 # Tensors that files hold among the parameters and that training does not change. Only asked where no class tells.
 BUFFERS = ("rope_cos", "rope_sin", "inv_freq", "cos_cached", "sin_cached", "attn.mask", "attn.bias", "masked_bias")

@@ -8,8 +8,8 @@ from contextlib import contextmanager, nullcontext
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dynamics import kernels, own_attention
 from dynamics.model import unembedding
+from dynamics.sites import kernels, own_attention
 
 
 class Enough(Exception):

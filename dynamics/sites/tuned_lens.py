@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dynamics.unembed import logits
+from dynamics.sites.unembed import logits
 
 CHECKED = 1024  # rows on which a translator has to be no worse than none
 

@@ -1,0 +1,1 @@
+"""What a pass through the model leaves for metrics to read: one file for each kind of site."""
