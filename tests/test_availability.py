@@ -14,10 +14,10 @@ from dynamics.cli import app
 from dynamics.demo import tokenizer
 from dynamics.errors import UsageError
 from dynamics.training import save
+from hub_series import REPO, publish
 from hub_stand_in import StandIn
 from test_attention_families import VARIANTS, model, readings
 from test_model_families import configuration
-from test_source_hub import REPO, publish
 
 
 def row(table: pl.DataFrame, metric: str) -> dict[str, str]:

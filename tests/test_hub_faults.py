@@ -12,8 +12,8 @@ import dynamics.sources.hub_client as client
 from conftest import tiny_model
 from dynamics.errors import UsageError
 from dynamics.prefetch import open_checkpoint
+from hub_series import REPO, files_of, publish
 from hub_stand_in import StandIn
-from test_source_hub import REPO, files_of, publish
 
 METRIC = "sum_of_squared_weights"
 FILE = "model.safetensors"

@@ -18,9 +18,9 @@ import pytest
 
 import dynamics
 from conftest import tiny_model
+from hub_series import REPO, files_of, reasons, steps_of
 from hub_stand_in import StandIn
 from test_hub_resume import content_of, fetched, leave_partial
-from test_source_hub import REPO, files_of, reasons, steps_of
 
 pytestmark = pytest.mark.slow
 

@@ -15,8 +15,8 @@ from conftest import tiny_model
 from dynamics.checkpoint import hash_file
 from dynamics.prefetch import open_checkpoint
 from dynamics.sources.hub_files import PARTIAL
+from hub_series import REPO, files_of, publish
 from hub_stand_in import StandIn
-from test_source_hub import REPO, files_of, publish
 
 FILE = "model.safetensors"
 

@@ -11,8 +11,8 @@ import pytest
 import dynamics
 from dashboards.frames import read_frames
 from dashboards.provenance import Block, provenance
+from hub_series import REPO, files_of
 from hub_stand_in import StandIn
-from test_source_hub import REPO, files_of
 
 
 @pytest.fixture

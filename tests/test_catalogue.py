@@ -1,0 +1,68 @@
+"""The public series: what each entry says, and how the names of its checkpoints are read."""
+
+from __future__ import annotations
+
+import pytest
+
+import dynamics
+from dynamics.checkpoint import Checkpoint
+from dynamics.sources import catalogue
+from dynamics.sources.names import read_name
+from hub_series import files_of
+from hub_stand_in import StandIn
+
+
+def test_the_catalogue_entry_of_a_repo_is_used_for_the_repo_too(hub: StandIn) -> None:
+    repo = hub.repo("EleutherAI/pythia-14m")
+    for step in (0, 1, 1000):
+        repo.commit(files_of(step), branch=f"step{step}")
+    named, by_repo = dynamics.open_series("pythia-14m"), dynamics.open_series("hub:EleutherAI/pythia-14m")
+    assert named.checkpoints == tuple(Checkpoint("pythia-14m", c.step, "", c.tokens_seen, c.revision)
+                                      for c in by_repo.checkpoints)  # fmt: skip
+    assert [c.tokens_seen for c in named.checkpoints] == [0, 2_097_152, 2_097_152_000]
+
+
+def test_every_recipe_of_datadecide_is_listed_and_refused_with_the_reason() -> None:
+    found = [entry for entry in catalogue.entries().values() if entry.repo.startswith("allenai/DataDecide-")]
+    assert len({entry.repo.rsplit("-", 1)[0] for entry in found}) == 25
+    assert len({entry.repo.rsplit("-", 1)[1] for entry in found}) == 14
+    assert len({entry.repo for entry in found}) == 25 * 14
+    assert all("hf_olmo" in entry.refused for entry in found)
+
+
+def test_every_entry_of_the_catalogue_says_what_a_person_needs() -> None:
+    entries = catalogue.entries()
+    assert len(entries) > 150
+    for entry in entries.values():
+        assert entry.licence, entry.name
+        assert entry.pattern or entry.places, entry.name
+        assert entry.family or entry.refused, entry.name
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "stage", "step", "tokens"),
+    [
+        ("pythia-160m", "step143000", "", 143000, None),
+        ("olmo-1b", "step738020-tokens3095B", "", 738020, 3095 * 10**9),
+        ("olmo-2-7b", "step150-tokens1B", "", 150, 10**9),
+        ("olmo-2-7b", "stage2-ingredient3-step11931-tokens51B", "stage2-ingredient3", 11931, 51 * 10**9),
+        ("olmo-3-7b", "stage3-step11921", "stage3", 11921, None),
+        ("amber", "ckpt_003", "", 3, None),
+        ("crystal", "CrystalCoder_phase2_checkpoint_003000", "phase2", 3000, None),
+        ("bloom-560m", "global_step100000", "", 100000, None),
+        ("mistral-alias-gpt2-small-x21", "checkpoint-400000", "", 400000, None),
+        ("multiberts-seed2", "google/multiberts-seed_2-step_1900k", "", 1_900_000, None),
+        ("smollm3-3b", "lc-4k-to-32k-step-20000", "lc-4k-to-32k", 20000, None),
+        ("apertus-8b", "step2627139-tokens15T", "", 2627139, 15 * 10**12),
+        ("comma-v0.1-1t", "stage1-step010000-tokens20B", "stage1", 10000, 20 * 10**9),
+        ("pico-tiny", "Saving HF Model -- Step 1000", "", 1000, None),
+        ("neo-scalinglaw-250M", "hf_ckpt/16.78B", "", 16_780_000_000, 16_780_000_000),
+        ("toy-GELU-1L512W", "checkpoints/tokens_000000262144.pth", "", 262144, 262144),
+        ("ablation-the-pile", "step-001000-2BT", "", 1000, 2 * 10**9),
+    ],
+)  # fmt: skip
+def test_real_names_are_read(name: str, label: str, stage: str, step: int, tokens: int | None) -> None:
+    read = read_name(label, catalogue.find(name).pattern or "")
+    assert read is not None
+    assert (read.stage, read.step, read.tokens) == (stage, step, tokens)
+    assert read_name("main", catalogue.find(name).pattern or "") is None
