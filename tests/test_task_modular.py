@@ -6,12 +6,15 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 
+from dynamics.architectures.small_transformer import SmallTransformer, SmallTransformerConfig
 from dynamics.carry_out import CHECKPOINTS, carry_out
 from dynamics.errors import UsageError
 from dynamics.recipe import read_recipe
 from dynamics.tasks import Subject, build_task
 from dynamics.training import train_recipe
+from dynamics.training.modular_addition import answers
 
 ROOT = Path(__file__).resolve().parents[1]
 SEVEN = Subject(8, 3, None, None)
@@ -42,6 +45,23 @@ def test_the_operation_is_part_of_what_is_hashed_and_the_default_is_addition() -
 def test_division_needs_a_prime() -> None:
     with pytest.raises(UsageError, match="division modulo p = 9, which is no prime"):
         build_task("modular_addition", {"operation": "a / b", "p": 9}, Subject(10, 3, None, None))
+
+
+@pytest.mark.parametrize("n_layers", [1, 2])
+def test_what_is_trained_on_is_the_last_position_of_the_whole_pass_with_its_gradients(n_layers: int) -> None:
+    torch.manual_seed(0)
+    network = SmallTransformer(SmallTransformerConfig(
+        d_vocab=8, n_ctx=3, n_layers=n_layers, n_heads=2, d_model=8, d_head=4, d_mlp=12, layer_norm=False,
+    )).double()  # fmt: skip
+    tokens = build_task("modular_addition", {}, SEVEN).tokens
+    towards = torch.randn(len(tokens), 8, dtype=torch.float64)
+    found = []
+    for logits in (network(input_ids=tokens).logits[:, -1], answers(network, tokens)):
+        network.zero_grad()
+        (logits * towards).sum().backward()
+        found.append([logits, *(parameter.grad for parameter in network.parameters())])
+    torch.testing.assert_close(*found)
+    assert all(gradient.abs().max() > 0 for gradient in found[1][1:])
 
 
 @pytest.mark.slow
