@@ -11,6 +11,8 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,7 @@ class Files:
     opened: Callable[[], Weights] | None = field(default=None, compare=False)  # for files that hold many steps
     immutable: bool = False  # nothing writes into these files, so that their tensors may stay mapped into memory
     code: Path | None = None  # the folder of the Python files that came along, where these may be run
+    bos: int | None = None  # the token that starts a text, where it is known that the configuration names another
 
 
 @dataclass(frozen=True)
@@ -161,8 +164,17 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content."""
+    """SHA-256 of a file's content; of a file that was hashed before and not written to since, remembered."""
+    state = path.stat()
+    return _hash_file(path, (state.st_ino, state.st_ctime_ns, state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=16)  # a sweep opens the checkpoint that it builds its model from, and those it refers to, twice
+def _hash_file(path: Path, state: tuple[int, ...]) -> str:
     with path.open("rb") as file:
+        if path.suffix == ".safetensors" and state[-1]:  # mapped anyway, and copying costs an eighth more
+            with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+                return hashlib.sha256(content).hexdigest()
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

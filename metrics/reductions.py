@@ -20,6 +20,8 @@ T = TypeVar("T")
 Scalar = Float[Tensor, ""]
 Weights = Mapping[str, Tensor]
 PART = 1 << 17  # entries: much smaller ones cost as much to begin as to sum
+COUNTED = 1 << 19  # the same where entries are counted
+FEW = 1 << 12  # entries of half precision that are sorted sooner than counted
 Difference = tuple[Tensor, Tensor]
 
 # Several metrics ask for the norm of the same tensor, or of the same change: remembered as long as the tensors
@@ -135,12 +137,7 @@ def gini(tensor: Tensor) -> Scalar:
     exponent and seven digits after it are counted, and an entry is taken as the middle of its bin: an error below 1e-5
     where entries are spread, and of 0.004 at most.
     """
-    if _is_half(tensor):
-        return _sums_of_half(tensor).gini
-    if tensor.numel() > PART:
-        return _gini(*_counted(tensor))
-    values = tensor.double().abs().flatten().sort().values
-    return _gini(values, torch.ones_like(values))
+    return _sums_of_half(tensor).gini if _is_half(tensor) else _gini(*_counted(tensor))
 
 
 def _gini(value: Tensor, count: Tensor) -> Scalar:
@@ -162,11 +159,18 @@ def _sums_of_half(tensor: Tensor) -> Sums:
 
 def _counted(tensor: Tensor) -> tuple[Tensor, Tensor]:
     """The absolute values in rising order, by the binary digits that are kept, and how many entries have each."""
+    entries = tensor.reshape(-1)
+    if len(entries) <= (FEW if _is_half(tensor) else PART):
+        values = entries.double().abs().sort().values
+        return values, torch.ones_like(values)
     kind, sign, shift = (torch.int16, 0x7FFF, 0) if _is_half(tensor) else (torch.int32, 0x7FFFFFFF, 16)
     counts = torch.zeros(1 << 15, dtype=torch.int64, device=tensor.device)
-    for part in tensor.reshape(-1).split(2 * PART):
-        bits = (part.float() if shift else part).view(kind)
-        counts += torch.bincount((bits & sign) >> shift if shift else bits & sign, minlength=len(counts))
+    codes = torch.empty(COUNTED, dtype=kind, device=tensor.device)  # one buffer, which stays in the cache
+    for part in entries.split(COUNTED):
+        code = codes[: len(part)]
+        torch.bitwise_and((part.float() if shift else part).view(kind), sign, out=code)
+        found = torch.bincount(code >> shift if shift else code)  # as many as the largest needs: less to begin with
+        counts[: len(found)] += found
     held = counts > 0
     return _values(tensor.dtype if _is_half(tensor) else torch.float32).to(tensor.device)[held], counts[held].double()
 

@@ -117,7 +117,7 @@ def test_half_precision_is_summed_in_float32() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_counted_to_the_last_digits(dtype: torch.dtype) -> None:
     """Equal to float64 throughout, whatever of it was asked first, and counted anew once it is written to."""
-    tensor = torch.randn(700, 501, generator=torch.Generator().manual_seed(0)).mul(0.02).to(dtype)
+    tensor = torch.randn(1100, 601, generator=torch.Generator().manual_seed(0)).mul(0.02).to(dtype)
     for _ in range(2):
         exact, root = tensor.double().flatten(), math.sqrt(tensor.numel())
         hoyer = (root - float(exact.abs().sum() / exact.norm())) / (root - 1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import dynamics
 from dynamics import instruments
-from dynamics.checkpoint import files_in, open_weights
+from dynamics.checkpoint import files_in, hash_file, open_weights
 from dynamics.errors import CheckpointError, UsageError
 from dynamics.loading.stored import WeightReader
 from dynamics.model import SeriesModel
@@ -52,6 +55,17 @@ def test_parameters_are_those_that_the_module_computes_with(family: str, tmp_pat
 def test_half_precision_stays_as_it_is(tmp_path: Path) -> None:
     weights = open_weights(files_in(saved("gpt_neox", tmp_path, 0, dtype=torch.float16)))
     assert {tensor.dtype for tensor in WeightReader().read(weights).site("weights").values()} == {torch.float16}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.bin"])
+def test_a_hash_is_remembered_until_the_file_is_written_to(name: str, tmp_path: Path) -> None:
+    """Also where size and time of writing are made those that they were."""
+    path = tmp_path / name
+    for content in (b"one", b"two", b""):
+        time.sleep(0.02)  # the file system's clock ticks
+        path.write_bytes(content)
+        os.utime(path, (1, 1))
+        assert [hash_file(path) for _ in range(2)] == [hashlib.sha256(content).hexdigest()] * 2
 
 
 @pytest.mark.parametrize("damage", ["missing", "shape", "nan", "unexpected"])

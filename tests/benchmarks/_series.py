@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, GPTNeoXConfig
 from transformers.utils.logging import disable_progress_bar
 
 import dynamics
+from dynamics import checkpoint
 from dynamics.tasks import Subject, Task, build_task
 
 D_VOCAB, N_CTX = 50304, 2048
@@ -81,6 +82,7 @@ def n_tokens(settings: Inputs) -> int:
 
 def sweep(folder: Path, settings: Inputs, metrics: Sequence[str]) -> None:
     """A measured series: hashing, strict loading, the self-check, the store, all of it."""
+    checkpoint._hash_file.cache_clear()  # each sweep pays for its own
     with tempfile.TemporaryDirectory() as out:
         measure(dynamics.open_series(f"folder:{folder / 'series'}"), metrics, out=out,
                 settings=dynamics.Settings(tasks=settings))  # fmt: skip
