@@ -14,6 +14,7 @@ from dynamics.recipe import PublishedEntry, Reading
 AT = ("first", "last", "largest", "smallest")
 EVENTS = ("onset", "midpoint", "completion")
 STEPS = ("above", "below", *EVENTS)
+LEARNT_IN_TURN = ("order", "growth")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ def read(reading: Reading, series: str, curves: pl.DataFrame, events: pl.DataFra
         return Ours(series)
     if reading.read in ("above", "below"):
         return _crossing(reading, series, rows)
+    if reading.read in LEARNT_IN_TURN:
+        return Ours(series, _in_turn(reading, rows))
     if reading.read in AT:
         by = "step" if reading.read in ("first", "last") else "value"
         return Ours(series, rows.sort(by)["value"][0 if reading.read in ("first", "smallest") else -1])
@@ -71,6 +74,9 @@ def how(reading: Reading) -> str:
     if reading.read in EVENTS:
         change = {"up": "rise", "down": "fall", None: "change"}[reading.direction]
         return f"{reading.read} of the largest detected {change} of {of}"
+    if reading.read in LEARNT_IN_TURN:
+        what = "rank correlation of rank and step" if reading.read == "order" else "exponent g of step = c rank^g"
+        return f"{what}, over the first checkpoints at which each {reading.metric} is below {reading.level:g}"
     return {
         "first": f"{of} at the first checkpoint", "last": f"{of} at the last checkpoint",
         "largest": f"largest {of} of all checkpoints", "smallest": f"smallest {of} of all checkpoints",
@@ -97,6 +103,17 @@ def _crossing(reading: Reading, series: str, rows: pl.DataFrame) -> Ours:
     step = float(beyond["step"][0])
     before = rows.filter(pl.col("step") < step)["step"]
     return Ours(series, step, lower=float(before[-1]) if before.len() else step, upper=step)
+
+
+def _in_turn(reading: Reading, rows: pl.DataFrame) -> float | None:
+    """How the labels' order tells when each is learnt; those that never are say nothing, and two are no order."""
+    every = rows.select(rank=pl.col("label").rank("dense"), step="step", value="value")
+    learnt = every.filter(pl.col("value") < reading.level).group_by("rank").agg(pl.col("step").min())
+    if learnt.height < 3 or learnt["step"].min() == 0:
+        return None
+    if reading.read == "order":
+        return learnt.select(pl.corr("rank", "step", method="spearman")).item()
+    return learnt.select(pl.all().log()).select(pl.cov("rank", "step") / pl.col("rank").var()).item()
 
 
 def _event(reading: Reading, series: str, found: pl.DataFrame) -> Ours:

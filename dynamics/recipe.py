@@ -74,6 +74,8 @@ class Reading(Strict):
     `first`, `last`: its value there; `largest`, `smallest`: over all steps; `sum`: over the indices at the last step.
     `above`, `below`: the first step at which it is beyond `level`; `indices`: which indices are above `level` at the
     last step; `count`: how many. `onset`, `midpoint`, `completion`: steps of the largest event in `direction`.
+    `order`, `growth`: of the steps at which each label is first below `level`, their rank correlation with the order
+    of the labels, and g where they grow as rank^g.
     """
 
     metric: str
@@ -81,14 +83,14 @@ class Reading(Strict):
     index: int | None = None
     read: Literal[
         "first", "last", "largest", "smallest", "sum", "above", "below", "indices", "count",
-        "onset", "midpoint", "completion",
+        "onset", "midpoint", "completion", "order", "growth",
     ]  # fmt: skip
     level: float | None = None
     direction: Literal["up", "down"] | None = None
 
     @model_validator(mode="after")
     def _says_enough(self) -> Reading:
-        if self.read in ("above", "below", "indices", "count") and self.level is None:
+        if self.read in ("above", "below", "indices", "count", "order", "growth") and self.level is None:
             msg = f"reading {self.read!r} of {self.metric!r} needs a 'level'"
             raise ValueError(msg)
         return self

@@ -73,6 +73,32 @@ def test_indices_are_listed_counted_and_summed_at_the_last_step() -> None:
     assert none.words == "none"
 
 
+def labelled(first_below: dict[str, int | None]) -> pl.DataFrame:
+    """Losses of 1 that are 0 from a step on, by label."""
+    return pl.concat([
+        curve("loss", [1.0 if at is None or 10 * i < at else 0.0 for i in range(10)]).with_columns(label=pl.lit(name))
+        for name, at in first_below.items()
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("first_below", "read", "expected"),
+    [
+        ([10, 20, 30, 40], "order", 1.0),
+        ([30, 20, 10], "order", -1.0),
+        ([20, 10, 30, 40], "order", 0.8),  # 1 - 6 * 2 / (4 * 15)
+        ([10, 20, 30, 40], "growth", 1.0),
+        ([10, 40, 90, None], "growth", 2.0),  # squares; what is never learnt says nothing
+        ([10, 40, None], "order", None),
+        ([0, 40, 50], "growth", None),  # known from the start
+    ],
+)
+def test_what_is_learnt_in_turn_by_hand(first_below: list[int | None], read: str, expected: float | None) -> None:
+    curves = labelled({str(number): at for number, at in enumerate(first_below)})
+    told = ours(entry({"metric": "loss", "read": read, "level": 0.5}), curves, EVENTS)[0].value
+    assert told == (None if expected is None else pytest.approx(expected))
+
+
 def test_a_lag_has_the_widest_bounds_that_its_ends_allow() -> None:
     curves = pl.concat([curve("train", [0, 1, 1, 1]), curve("test", [0, 0, 0, 1])])
     ends = [{"metric": metric, "read": "above", "level": 0.5} for metric in ("test", "train")]
