@@ -129,7 +129,7 @@ class Instruments:
 
 def _subject(model: SeriesModel, files: Files) -> Subject:
     sizes = model.sizes()
-    bos = getattr(model.config, "bos_token_id", None)
+    bos = getattr(model.config, "bos_token_id", None) if files.bos is None else files.bos
     if bos is None and files.config is not None:
         bos = read_json(files.config).get("eos_token_id")
     bos = bos if isinstance(bos, int) else None

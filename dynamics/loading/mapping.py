@@ -83,9 +83,9 @@ def merge(
     return {name: value[0] if isinstance(value, list) else value for name, value in made.items()}
 
 
-def _by_number(name: str) -> list[tuple[int, int | str]]:
+def _by_number(name: str) -> list[tuple[int, str]]:
     """Expert 10 after expert 2: merged tensors are stacked in this order."""
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in name.split(".")]
+    return [(len(part), part) if part.isdecimal() else (0, part) for part in name.split(".")]
 
 
 def _missing(slots: Mapping[str, Tensor], filled: set[str]) -> set[str]:

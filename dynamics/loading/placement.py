@@ -37,7 +37,7 @@ def read_device_map(given: DeviceMap) -> DeviceMap:
     try:
         return json.loads(given)
     except ValueError as error:
-        msg = f"cannot read device map {given!r}: {error}; expected JSON such as " '{"gpt_neox.layers.3": "disk"}'
+        msg = f'cannot read device map {given!r}: {error}; expected JSON such as {{"gpt_neox.layers.3": "disk"}}'
         raise UsageError(msg) from error
 
 

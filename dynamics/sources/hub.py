@@ -15,7 +15,7 @@ from dynamics.checkpoint import Checkpoint, Files, read_json
 from dynamics.errors import CheckpointError, UsageError
 from dynamics.loading import remote_code
 from dynamics.sources import Access, Series
-from dynamics.sources.catalogue import Entry, Stage, of_repo
+from dynamics.sources.catalogue import Entry, of_repo
 from dynamics.sources.hub_client import Hub, connect
 from dynamics.sources.hub_disk import DiskBudget, sizes_and_hashes
 from dynamics.sources.hub_errors import NotThere
@@ -24,6 +24,7 @@ from dynamics.sources.hub_listing import Found, Listing, list_places
 from dynamics.sources.inspection import Publication, Report, Weighed
 from dynamics.sources.names import agreed_rate
 from dynamics.sources.steps import covers
+from dynamics.sources.token_counts import said, tokens_seen
 from dynamics.sources.weight_files import choose
 
 WHAT = "a repo of the Hugging Face hub: hub:ORG/REPO, or hub:ORG/REPO@REVISION for folders or commits of a revision"
@@ -44,7 +45,8 @@ def open_source(place: str, series: str | None, access: Access) -> Series:
         entry, listing = _discover(hub, repo, revision)
     except CheckpointError as error:
         raise UsageError(str(error)) from error
-    rate = agreed_rate([found.name for found in listing.found])
+    first = listing.found[0].name.stage
+    rate = agreed_rate([found.name for found in listing.found if found.name.stage == first])
     return _Repo(hub, entry, listing, access, rate).series(series or repo.rsplit("/", 1)[-1], f"hub:{place}")
 
 
@@ -90,7 +92,7 @@ def _discover(hub: Hub, repo: str, revision: str) -> tuple[Entry, Listing]:
     for kind in DISCOVERED:
         if revision and kind in ("branch", "tag"):
             continue
-        pattern = _PATTERNS.get(kind)
+        pattern = PATTERNS.get(kind)
         entry = Entry(name=repo, title=repo, repo=repo, kind=kind, pattern=pattern, revision=revision or "main")  # pyright: ignore[reportArgumentType]
         try:
             listing = list_places(hub, entry)
@@ -114,7 +116,7 @@ def _discover(hub: Hub, repo: str, revision: str) -> tuple[Entry, Listing]:
 
 
 # Inside a repo a number alone means nothing, and what counts steps in a commit's title follows the word.
-_PATTERNS = {
+PATTERNS = {
     "subfolder": r"(?:.*/)?(?:(?P<stage>stage\d+)[-_/])?(?:global_?step|step|checkpoint-|ckpt[-_]|iter_)[-_]?"
     r"(?P<step>\d+)(?:-tokens?-?(?P<tokens>[\d.]+)(?P<tokens_unit>[MBT]))?",
     "file": r"(?:.*/)?(?:(?:global_?)?step[-_]?(?P<step>\d+)|tokens_(?P<tokens>\d+))\.(?:pth|pt|safetensors|bin)",
@@ -133,10 +135,10 @@ class _Repo:
     rate: tuple[float, float] | None = None  # tokens per step that the labels agree on, and its relative error
 
     def series(self, name: str, source: str) -> Series:
-        stages = {stage.name: stage for stage in self.entry.stages}
+        first = self.listing.found[0].name.stage
         self.places = {
             Checkpoint(
-                name, found.name.step, found.name.stage, self._tokens(found, stages),
+                name, found.name.step, found.name.stage, tokens_seen(self.entry, found.name, first, self.rate),
                 f"{found.label}@{found.commit}",
             ): found
             for found in self.listing.found
@@ -151,17 +153,6 @@ class _Repo:
             publication=self.publication(), release=self.release, notes=notes, outline=self.outline,
         )  # fmt: skip
 
-    def _tokens(self, found: Found, stages: Mapping[str, Stage]) -> int | None:
-        """Tokens seen: exact from the step where the batch is known, else as written in the name."""
-        name, stage = found.name, stages.get(found.name.stage)
-        if self.rate is not None and name.tokens is not None:
-            return round(self.rate[0] * name.step)
-        each = stage.tokens_per_step if stage else self.entry.tokens_per_step
-        before = stage.tokens_before if stage else 0
-        if self.entry.tokens_from == "step" and each is not None and before is not None:
-            return before + each * name.step
-        return name.tokens
-
     def publication(self) -> Publication:
         reported = {
             checkpoint: Report(defect.problem, defect.reason)
@@ -170,9 +161,10 @@ class _Repo:
         }  # fmt: skip
         error = self.rate[1] if self.rate else 0.0
         labels = {
-            checkpoint: (found.name.tokens, found.name.tokens_unit + error * (checkpoint.tokens_seen or 0))
+            checkpoint: (said(self.entry, found.name, seen), found.name.tokens_unit + error * seen)
             for checkpoint, found in self.places.items()
             if found.name.tokens is not None and self.entry.tokens_from == "step"
+            and (seen := checkpoint.tokens_seen) is not None
         }  # fmt: skip
         return Publication(self.weigh, self.weigh_main, reported, labels, self.listed_before)
 
@@ -223,7 +215,7 @@ class _Repo:
         tree = self.hub.tree(found.repo, found.commit)
         config = self._beside(found, tree, "config.json")
         tokenizer = self._beside(found, tree, "tokenizer.json") if not self.entry.tokenizer else self._own_tokenizer()
-        return Files((), config, tokenizer, code=self._code(found, tree, config))
+        return Files((), config, tokenizer, code=self._code(found, tree, config), bos=self.entry.bos)
 
     def release(self, checkpoint: Checkpoint) -> None:
         if self.budget is not None:

@@ -66,7 +66,7 @@ def inspect(
     watch: Callable[[Checkpoint], None] = lambda _: None,
 ) -> dict[Checkpoint, Finding]:
     """One finding for each checkpoint. `last` is the last step of the whole history, which `main` belongs to."""
-    everything = tuple(dict.fromkeys((*checkpoints, *publication.also())))
+    everything = tuple(dict.fromkeys((*checkpoints, *publication.also(), *_reported_with(publication, checkpoints))))
     weighed: dict[Checkpoint, Weighed] = {}
     problems: dict[Checkpoint, str] = {}
 
@@ -97,6 +97,12 @@ def inspect(
     return {c: Finding(weighed.get(c), problems.get(c, "")) for c in checkpoints}
 
 
+def _reported_with(publication: Publication, checkpoints: tuple[Checkpoint, ...]) -> list[Checkpoint]:
+    """Those that a chosen checkpoint is said to equal: without their hashes a copy would pass for the original."""
+    said = {report for c, report in publication.reported.items() if c in checkpoints and report.problem == "duplicate"}
+    return [checkpoint for checkpoint, report in publication.reported.items() if report in said]
+
+
 def _copies(
     publication: Publication, weighed: Mapping[Checkpoint, Weighed], last: Checkpoint, problems: dict[Checkpoint, str]
 ) -> None:
@@ -119,7 +125,8 @@ def _copies(
             elif _normal(sharing):
                 continue
         for checkpoint in suspects:
-            problems.setdefault(checkpoint, _copy_of(checkpoint, sharing, weighed, publication, sha in of_main))
+            problems.setdefault(checkpoint, _copy_of(checkpoint, sharing, weighed, publication,
+                                                     main if sha in of_main else None))  # fmt: skip
 
 
 def _normal(sharing: list[Checkpoint]) -> bool:
@@ -131,11 +138,12 @@ def _copy_of(
     sharing: list[Checkpoint],
     weighed: Mapping[Checkpoint, Weighed],
     publication: Publication,
-    is_main: bool,
+    main: Weighed | None,
 ) -> str:
     others = [c for c in sharing if c != checkpoint]
-    same = all(weighed[c].whole == weighed[checkpoint].whole for c in others)
-    named = [f"{c.stage + ' ' if c.stage else ''}step {c.step}" for c in others[:3]] + ["main"] * is_main
+    alike = [weighed[c].whole for c in others] + ([main.whole] if main else [])
+    same = all(whole == weighed[checkpoint].whole for whole in alike)
+    named = [f"{c.stage + ' ' if c.stage else ''}step {c.step}" for c in others[:3]] + ["main"] * bool(main)
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
     what = "the same weights as" if same else "some of the same weight files as"
     report = publication.reported.get(checkpoint)

@@ -6,13 +6,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Nearly all public branch names: "step1000", "stage1-step1000-tokens5B", "global_step1000", "checkpoint-10".
+# Nearly all public branch names: "step1000", "stage1-step1000-tokens5B", "global_step1000", "step-001000-2BT".
+# A word of another kind before a number counts something else: "seed_3" is no step.
 ANY = (
     r"(?:(?P<stage>stage\d+(?:-ingredient\d+)?|lc-\d+k-to-\d+k|longctx|extension|phase\d+)[-_])?"
-    r"(?:[A-Za-z]+_)??(?:global_|checkpoint[-_]|ckpt[-_]|chck_|iter_|epoch[-_])?(?:step[-_]?)?"
-    r"(?P<step>\d+)(?P<unit>[kM])?(?:-tokens?-?(?P<tokens>[\d.]+)(?P<tokens_unit>[MBT]))?"
+    r"(?:(?:[A-Za-z]+_)?(?:global_step|checkpoint[-_]step|checkpoint[-_]|ckpt[-_]|chck_|iter_|epoch[-_]|step)[-_]?)?"
+    r"(?P<step>\d+)(?P<unit>[kM])?(?:-(?:tokens?-?)?(?P<tokens>\d+(?:\.\d+)?)(?P<tokens_unit>[MBT])T?)?"
 )
 UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+# Names come from strangers: none that is longer is matched, and no number that the store could not hold is one.
+LONGEST, LARGEST = 300, 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ def read_name(name: str, pattern: str = ANY) -> Name | None:
     >>> read_name("main") is None
     True
     """
-    match = re.fullmatch(pattern, name)
+    match = re.fullmatch(pattern, name) if len(name) <= LONGEST else None
     if match is None:
         return None
     found = {key: value or "" for key, value in match.groupdict().items()}
@@ -46,11 +49,12 @@ def read_name(name: str, pattern: str = ANY) -> Name | None:
         unit = UNITS[found.get("tokens_unit", "")]
         whole, _, digits = found["tokens"].partition(".")
         # The last digit written is what the name resolves: "16.78B" is known to ten million.
-        unit //= 10 ** len(digits)
-        tokens = int(whole + digits) * unit
-    if found.get("step"):
-        return Name(found.get("stage", ""), int(found["step"]) * UNITS[found.get("unit", "")], tokens, unit)
-    return None if tokens is None else Name(found.get("stage", ""), tokens, tokens, unit)
+        unit = max(1, unit // 10 ** len(digits))
+        tokens = round(float(found["tokens"]) * UNITS[found.get("tokens_unit", "")]) if digits else int(whole) * unit
+    step = int(found["step"]) * UNITS[found.get("unit", "")] if found.get("step") else tokens
+    if step is None or max(step, tokens or 0) > LARGEST:
+        return None
+    return Name(found.get("stage", ""), step, tokens, unit)
 
 
 def agreed_rate(names: Sequence[Name]) -> tuple[float, float] | None:
@@ -77,6 +81,7 @@ def agreed_rate(names: Sequence[Name]) -> tuple[float, float] | None:
     return best[1], best[2]
 
 
-def natural(text: str) -> list[tuple[int, int | str]]:
-    """A sort key by which "stage10" comes after "stage2"."""
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part]
+def natural(text: str) -> list[tuple[int, str]]:
+    """A sort key by which "stage10" comes after "stage2": of two numbers the longer one is the larger."""
+    parts = re.split(r"0*(\d+)", text)
+    return [(len(part), part) if i % 2 else (0, part) for i, part in enumerate(parts)]

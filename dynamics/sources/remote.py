@@ -45,9 +45,7 @@ def open_remote(place: str, series: str | None, access: Access) -> Series:
     kept = _cache() / hashlib.sha256(place.encode()).hexdigest()[:16]
     copier = _Copier(system, root.rstrip("/"), kept, found, budget)
     checkpoints = tuple(Checkpoint(name, step, revision=found[step]) for step in sorted(found))
-    return Series(
-        name, f"folder:{place}", checkpoints, copier.fetch, tuple(ignored), release=copier.release
-    )
+    return Series(name, f"folder:{place}", checkpoints, copier.fetch, tuple(ignored), release=copier.release)
 
 
 @dataclass

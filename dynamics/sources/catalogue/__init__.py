@@ -89,7 +89,12 @@ class Entry(_Strict):
     refused: str = ""
     seed: int | None = None
     note: str = ""
+    bos: int | None = None  # the token that starts a text, where the configuration names another
     defects: tuple[Defect, ...] = ()
+
+    def stage(self, name: str) -> Stage | None:
+        """What is known of a stage."""
+        return next((stage for stage in self.stages if stage.name == name), None)
 
     @field_validator("pattern")
     @classmethod
@@ -120,9 +125,8 @@ def open_source(place: str, series: str | None, access: Access) -> Series:
 
 
 def of_repo(repo: str) -> Entry | None:
-    """The entry whose checkpoints are in that repo, if there is exactly one."""
-    found = [entry for entry in _read().values() if entry.repo == repo]
-    return found[0] if len(found) == 1 else None
+    """The entry whose checkpoints are in that repo; of several histories that begin alike there, the first."""
+    return next((entry for entry in _read().values() if entry.repo == repo), None)
 
 
 def expand(settings: Mapping[str, Any]) -> Iterator[Entry]:
