@@ -32,7 +32,7 @@ def attention_periodicity(
     **Reads.** `W_E` [d_vocab d_model], '=' is entry p; `W_pos` [n_ctx d_model], '=' stands at position 2; `W_Q`, `W_K`
     [n_layers n_heads d_model d_head]; `p`. Exact for networks without LayerNorm and attention biases.
 
-    **Returns** [head], 0..1; noise gives about ln(p)/p. NaN where the score does not depend on the number.
+    **Returns** [head], 0..1; noise gives about 2 ln(p) / p. NaN where the score does not depend on the number.
 
     **Source.** Nanda et al. 2023, section 4, on the periodic attention heads. The paper fits the attention after the
     softmax; the score before it is the part that is a function of one number.

@@ -245,8 +245,8 @@ def dimensionality_jumps(W: W_, W_previous: W_) -> Tensor:
 
     **Returns** one exact number in 0 .. n_features. NaN at the first checkpoint, which has none before it.
 
-    **Source.** Elhage et al. 2022 show features that jump between levels and give no threshold; 0.15 is ours, more
-    than the distance of any two neighbouring levels from 3/8 to 3/4. Checkpoints that are far apart make a jump of
+    **Source.** Elhage et al. 2022 show features that jump between levels and give no threshold; 0.15 is ours: from
+    1/2 to 2/3 is a jump, from 2/5 to 1/2 and from 2/3 to 3/4 is none. Checkpoints that are far apart make a jump of
     any slow change.
 
     **Example.** One that was alone now has an opposite, which was not represented before:

@@ -47,6 +47,21 @@ def test_it_agrees_with_a_fit_of_every_frequency() -> None:
     assert max(shares) < 0.4  # noise
 
 
+def test_noise_has_the_share_that_chance_gives_the_largest_of_its_frequencies() -> None:
+    """The largest of n shares of independent exponential numbers is H_n / n on average: about 2 ln(p) / p."""
+    noise, n = torch.Generator().manual_seed(0), (P - 1) // 2
+    shares = [float(attention_periodicity(**sites(torch.randn(P, generator=noise)))) for _ in range(300)]
+    assert sum(shares) / 300 == pytest.approx(sum(1 / k for k in range(1, n + 1)) / n, rel=0.05)
+    assert sum(shares) / 300 == pytest.approx(2 * math.log(P) / P, rel=0.05)
+
+
+def test_inputs_are_left_as_they_are() -> None:
+    given = sites(wave(4))
+    before = {name: value.clone() for name, value in given.items() if isinstance(value, Tensor)}
+    attention_periodicity(**given)
+    assert all(torch.equal(before[name], given[name]) for name in before)
+
+
 def test_a_score_that_does_not_depend_on_the_number_gives_nan() -> None:
     assert attention_periodicity(**sites(torch.full((P,), 2.0))).isnan().all()
     assert attention_periodicity(**sites(torch.zeros(P))).isnan().all()

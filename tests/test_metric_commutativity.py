@@ -45,6 +45,14 @@ def test_a_constant_is_at_chance_in_both() -> None:
     assert loss_by_symmetry(torch.zeros(P * P, 1, P + 1), **given, p=P).tolist() == pytest.approx([math.log(P)] * 2)
 
 
+def test_inputs_are_left_as_they_are() -> None:
+    given, logits = pairs(0.5), cosine_logits(3)
+    before = [logits.clone(), *(value.clone() for value in given.values())]
+    loss_by_symmetry(logits, **given, p=P)
+    accuracy_by_symmetry(logits, **given, p=P)
+    assert all(torch.equal(one, two) for one, two in zip(before, [logits, *given.values()], strict=True))
+
+
 def test_no_such_pair_gives_nan() -> None:
     none = pairs() | {"train": torch.zeros(P * P, dtype=torch.bool)}
     for measure in (loss_by_symmetry, accuracy_by_symmetry):

@@ -131,6 +131,9 @@ def test_a_jump_is_a_feature_that_was_there_and_shares_its_dimension_otherwise()
     assert float(dimensionality_jumps(alone, alone)) == 0
     assert float(dimensionality_jumps(2 * alone, alone)) == 0  # longer, and as much alone
     assert float(dimensionality_jumps(paired, 0.4 * alone)) == 0  # not there before
+    digon, third = torch.tensor([[1.0, -1.0, 0.0], [0.0, 0.0, 0.1]]), 2 * math.pi / 3
+    triangle = torch.tensor([[1.0, math.cos(third), math.cos(third)], [0.0, math.sin(third), -math.sin(third)]])
+    assert float(dimensionality_jumps(triangle, digon)) == 2  # 1/2 to 2/3; the third was not there
     slow = torch.tensor([[1.0, 0.1], [0.0, 1.0]])
     assert float(dimensionality_jumps(slow, alone)) == 0
     assert dimensionality_jumps(alone, torch.full((2, 2), math.nan)).isnan()
