@@ -40,6 +40,8 @@ ROWS = {
 }  # fmt: skip
 SHARES = re.compile(r"(^|_)(acc|acc_norm|accuracy|f1|em|exact_match|pct_stereotype)$")
 _STDERR = "_stderr"
+PLACE = ["series", "stage", "step", "metric", "layer", "head", "index", "label"]  # what one value belongs to
+_STEP = re.compile(r"(?:stage\d[^\s-]*-(?:ingredient\d+-)?)?(?:global_step|step|checkpoint|ckpt|iter)[-_]?\d+\S*$")
 # How benchmarks are written, by the words of their names in the harness.
 WRITTEN = {
     "acc": "accuracy", "arc": "ARC", "lambada": "LAMBADA", "logiqa": "LogiQA", "mmlu": "MMLU", "openai": "(OpenAI)",
@@ -164,25 +166,53 @@ def _table(path: Path, series: str | None) -> pl.DataFrame:
     if found["task"] is not None:
         named = pl.concat_str(["task", "metric"], separator="_")
         renamed = renamed.with_columns(metric=named).drop("task")
-    return _conform(renamed)
+    step = renamed["step"]
+    if step.dtype.is_float() and len(broken := step.filter(step % 1 != 0)):
+        msg = f"{str(path)!r} has step {broken[0]}; expected whole numbers"
+        raise UsageError(msg)
+    try:
+        rows = _conform(renamed)
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        msg = f"cannot read {str(path)!r}: {reason}; expected whole numbers as steps, and numbers as values"
+        raise UsageError(msg) from error
+    _refuse_contradictions(rows, path, [name for name in frame.columns if name not in found.values()])
+    return rows
+
+
+def _refuse_contradictions(rows: pl.DataFrame, path: Path, unread: Sequence[str]) -> None:
+    """Two histories under one name would be drawn as one, of which each row shows either."""
+    twice = rows.group_by(PLACE).agg(pl.col("value").unique()).filter(pl.col("value").list.len() > 1)
+    if len(twice):
+        row = twice.sort(PLACE).row(0, named=True)
+        values = " and ".join(f"{value:g}" for value in row["value"][:2])
+        hint = f"; columns that are not read: {', '.join(unread)}" if unread else ""
+        msg = (
+            f"{str(path)!r} says {values} of {row['metric']!r} of {row['series']!r} at step {row['step']}, and so "
+            f"at {len(twice)} places; expected one value: give each history a name of its own in 'series'{hint}"
+        )
+        raise UsageError(msg)
 
 
 def _harness(path: Path, content: Mapping[str, Any], series: str | None) -> pl.DataFrame:
     """Results of lm-evaluation-harness; the step is that of the revision, or of the names of file and folder."""
-    from dynamics.sources.names import read_name
+    from dynamics.sources.names import LONGEST, read_name
 
     config = content.get("config", {})
     arguments = config.get("model_args") or {}
     if isinstance(arguments, str):
         arguments = dict(part.split("=", 1) for part in arguments.split(",") if "=" in part)
-    places = [arguments.get("revision"), config.get("model_revision"), path.parent.name, path.stem]
-    last = r".*?((?:stage\d\S*-)?step[-_]?\d+\S*)$"  # "pythia-70m-step1000" ends with it
-    names = (read_name(re.sub(last, r"\1", str(place))) for place in places if place)
+    model_path = [part for part in str(arguments.get("pretrained") or config.get("model") or "").split("/") if part]
+    revisions = [read_name(str(place)) for place in (arguments.get("revision"), config.get("model_revision")) if place]
+    # Beside a step, a name of another kind may hold a number too: "160M", "pythia-70m-step1000", a date.
+    parts = [_STEP.search(place) for place in (*model_path[-1:], path.parent.name, path.stem) if len(place) <= LONGEST]
+    names = (*revisions, *(read_name(part[0]) for part in parts if part))
     name = next((name for name in names if name is not None), None)
     if name is None:
         msg = f"{path} names no step: its revision is {arguments.get('revision')!r}; expected one such as step1000"
         raise UsageError(msg)
-    model = series or str(arguments.get("pretrained") or config.get("model") or path.parent.name).rsplit("/", 1)[-1]
+    histories = [part for part in model_path if not _STEP.fullmatch(part)]  # "mine", of "/runs/mine/checkpoint-500"
+    model = series or (histories[-1] if histories else path.parent.name)
     samples = content.get("n-samples", {})
     rows = []
     for task, results in content["results"].items():
@@ -204,13 +234,12 @@ def _plain(metric: str) -> str:
 def _with_stderr(frame: pl.DataFrame) -> pl.DataFrame:
     """Rows of `acc_stderr` become the standard errors of the rows of `acc`."""
     is_error = pl.col("metric").str.ends_with(_STDERR)
-    place = ["series", "stage", "step", "metric", "layer", "head", "index", "label"]
     errors = frame.filter(is_error).select(
-        *place[:3], pl.col("metric").str.strip_suffix(_STDERR), *place[4:], pl.col("value").alias("_stderr")
+        *PLACE[:3], pl.col("metric").str.strip_suffix(_STDERR), *PLACE[4:], pl.col("value").alias("_stderr")
     )
-    values = frame.filter(~is_error).join(errors.unique(place), on=place, how="left", nulls_equal=True)
+    values = frame.filter(~is_error).join(errors.unique(PLACE), on=PLACE, how="left", nulls_equal=True)
     kept = values.with_columns(stderr=pl.coalesce("stderr", "_stderr")).drop("_stderr")
-    return kept.unique(place, keep="last", maintain_order=True)
+    return kept.unique(PLACE, keep="last", maintain_order=True)
 
 
 def _conform(frame: pl.DataFrame) -> pl.DataFrame:

@@ -84,7 +84,10 @@ class Instruments:
 
     def task_hash(self, metric: Metric) -> str:
         """The hash of a metric's inputs, or how it begins at every step for a metric that reads the one before."""
-        return self.references.task_hash(metric, self.tasks[metric.task].hash if metric.task else "")
+        own = self.tasks[metric.task].hash if metric.task else ""
+        if own and self.dtype != torch.float32:  # the same inputs in another precision give other numbers
+            own = f"{own[:15]}.{str(self.dtype).removeprefix('torch.')}"
+        return self.references.task_hash(metric, own)
 
     def inputs_hash(self, metric: Metric, checkpoint: Checkpoint, before: Sequence[tuple[Checkpoint, str]]) -> str:
         """The hash of a metric's inputs at one checkpoint, but for its weights."""

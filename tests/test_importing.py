@@ -80,6 +80,45 @@ def test_harness_results_take_their_step_from_the_revision(tmp_path: Path, argum
     )  # fmt: skip
 
 
+def harness(folder: Path, arguments: str) -> None:
+    folder.mkdir(parents=True)
+    content = {"results": {"sciq": {"acc,none": len(arguments) / 100}}, "config": {"model_args": arguments}}
+    (folder / "results_2024-06-01T12-00-00.json").write_text(json.dumps(content))
+
+
+def test_a_size_or_a_date_is_no_step(tmp_path: Path) -> None:
+    """The step of "main" is not 160,000,000 because its folder is called 160M."""
+    harness(tmp_path / "160M", "pretrained=org/tiny,revision=main")
+    with pytest.raises(UsageError, match="names no step: its revision is 'main'"):
+        take(tmp_path, tmp_path / "run")
+
+
+def test_checkpoints_of_a_local_run_are_one_history(tmp_path: Path) -> None:
+    for step in (500, 1000):
+        harness(tmp_path / str(step), f"pretrained=/runs/mine/checkpoint-{step},dtype=float32")
+    assert take(tmp_path, tmp_path / "run").select("series", "step").rows() == [("mine", 500), ("mine", 1000)]
+
+
+def test_two_histories_under_one_name_are_refused(tmp_path: Path) -> None:
+    """Of two seeds' values at one step neither may stand for both."""
+    frame = LONG.with_columns(seed=pl.lit(1))
+    pl.concat([frame, frame.with_columns(seed=2, value=pl.col("value") + 0.1)]).write_csv(tmp_path / "x.csv")
+    with pytest.raises(UsageError, match=r"says 0.\d+ and 0.\d+ of 'sciq_acc' of 'a' at step 0.*not read: seed"):
+        take(tmp_path / "x.csv", tmp_path / "run")
+    pl.concat([frame, frame.with_columns(seed=2)]).write_csv(tmp_path / "y.csv")  # which agree
+    assert len(take(tmp_path / "y.csv", tmp_path / "run")) == 3
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"), [(["step0", "step10"], "expected whole numbers as steps"), ([0.5, 1.0], "has step 0.5")]
+)
+def test_steps_that_are_no_whole_numbers_are_refused(tmp_path: Path, steps: list[object], message: str) -> None:
+    frame = pl.DataFrame({"series": "a", "step": steps, "metric": "loss", "value": 1.0})
+    frame.write_parquet(tmp_path / "x.parquet")
+    with pytest.raises(UsageError, match=message):
+        take(tmp_path / "x.parquet", tmp_path / "run")
+
+
 def test_a_trainers_log_stands_beside_what_is_measured(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()

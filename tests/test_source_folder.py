@@ -164,6 +164,8 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [({"a": 1}, "expected a list of state dicts"), ({"checkpoints": [{}], "checkpoint_epochs": [1, 2]}, "but 2"),
+     ({"state_dicts": [{}, {}], "epochs": [0.5, 1.0]}, "has 0.5 among its steps; expected whole numbers"),
+     ({"state_dicts": [{}, {}], "epochs": [7, 7]}, "has step 7 twice"), ({"state_dicts": [{}], "epochs": ["a"]}, "'a'"),
      (None, "cannot read"), ("absent", "no file")],
 )  # fmt: skip
 def test_other_files_are_refused(tmp_path: Path, content: object, message: str) -> None:
@@ -186,3 +188,14 @@ def test_a_file_that_is_written_to_while_it_is_measured_is_noticed(trainer_outpu
         weights.check_unchanged()
     path.unlink()
     weights.check_unchanged()  # what a trainer deletes stays mapped
+
+
+def test_folders_that_are_numbered_otherwise_are_no_steps(tmp_path: Path) -> None:
+    """Five seeds are five histories; as steps of one they would be drawn as a curve."""
+    for name in ("seed0", "seed_1", "run-2", "version_3", "lm-seed4"):
+        save(tiny_model(0), tmp_path / name, None)
+    (tmp_path / "rng_state_0.pth").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"no checkpoints in .*which holds lm-seed4, rng_state_0.pth, run-2, seed0"):
+        dynamics.open_series(f"folder:{tmp_path}")
+    save(tiny_model(0), tmp_path / "model_100", None)
+    assert steps_of(dynamics.open_series(f"folder:{tmp_path}")) == [100]

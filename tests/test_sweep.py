@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ def sweep(folder: Path, out: Path, text: Path, **changes: object) -> list[Progre
     events: list[Progress] = []
     tasks = {"text": {"path": str(text), "documents": "lines"}, "repeated_tokens": {"n_examples": 4}}
     settings = Settings(tasks | changes.pop("tasks", {}))  # pyright: ignore[reportOperatorIssue]
+    settings = replace(settings, dtype=changes.pop("dtype", "float32"))
     metrics = changes.pop("metrics", METRICS)
     series = dynamics.open_series(f"folder:{folder}", **changes)  # pyright: ignore[reportArgumentType]
     dynamics.measure(series, metrics, out=out, settings=settings, watch=events.append)  # pyright: ignore
@@ -128,6 +130,23 @@ def test_other_settings_are_never_mixed_into_one_curve(tiny_series: Path, tmp_pa
     frame = dynamics.Run(tmp_path / "out").measurements()
     assert frame["step"].to_list() == [0, 10]
     assert frame["task_hash"].n_unique() == 1
+
+
+def test_another_precision_is_measured_anew_and_never_served_as_if_it_were_the_same(
+    tiny_series: Path, tmp_path: Path, text: Path
+) -> None:
+    sweep(tiny_series, tmp_path / "out", text, metrics=["loss", "sum_of_squared_weights"])
+    exact = dynamics.Run(tmp_path / "out").measurements()
+    events = sweep(tiny_series, tmp_path / "out", text, metrics=["loss", "sum_of_squared_weights"], dtype="bfloat16")
+    assert {*statuses(events).values()} == {"measured"}
+    coarse = dynamics.Run(tmp_path / "out").measurements()
+    losses = [frame.filter(pl.col("metric") == "loss") for frame in (exact, coarse)]
+    assert (losses[0]["value"] != losses[1]["value"]).all()
+    assert losses[1]["task_hash"].str.ends_with(".bfloat16").all()
+    assert losses[1]["task_hash"].str.slice(0, 15).to_list() == losses[0]["task_hash"].str.slice(0, 15).to_list()
+    # What weights alone tell is read as the files have it.
+    norms = [frame.filter(pl.col("metric") == "sum_of_squared_weights").drop("run_id") for frame in (exact, coarse)]
+    assert norms[0].equals(norms[1])
 
 
 def test_bad_checkpoints_are_recorded_and_the_sweep_goes_on(tiny_series: Path, tmp_path: Path, text: Path) -> None:

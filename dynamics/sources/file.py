@@ -81,12 +81,23 @@ def _states(content: object, place: str) -> dict[int, Mapping[str, Any]]:
             if len(steps) != len(states):
                 msg = f"{place} has {len(states)} {key} but {len(steps)} {steps_key}; expected as many"
                 raise UsageError(msg)
-            return {int(step): state for step, state in zip(steps, states, strict=True)}
+            return _by_step(list(steps), states, f"{place}, {steps_key}")
     if isinstance(content, Sequence) and content:
         return dict(enumerate(content))
     names = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
     msg = f"{place} has {names[:200]}; expected a list of state dicts, alone or under {' or '.join(LISTS)}"
     raise UsageError(msg)
+
+
+def _by_step(steps: list[Any], states: Sequence[Any], where: str) -> dict[int, Any]:
+    for step in steps:
+        if not isinstance(step, int | float) or step != int(step):
+            msg = f"{where} has {step!r} among its steps; expected whole numbers"
+            raise UsageError(msg)
+        if steps.count(step) > 1:
+            msg = f"{where} has step {step} twice; expected each once"
+            raise UsageError(msg)
+    return {int(step): state for step, state in zip(steps, states, strict=True)}
 
 
 def _settings(content: object) -> dict[str, Any]:

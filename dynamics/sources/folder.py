@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dynamics.checkpoint import TORCH_SUFFIXES, Checkpoint, Files, files_in, read_json
+from dynamics.checkpoint import NOT_WEIGHTS, TORCH_SUFFIXES, Checkpoint, Files, files_in, read_json
 from dynamics.errors import CheckpointError, UsageError
 from dynamics.sources import Access, Series
 
@@ -21,6 +21,8 @@ WHAT = "a folder of checkpoints, here or at s3://, gs:// ...: step0/, step1000/,
 
 # A word or none, then the step: "step1000", "checkpoint-500", "step_1000", "epoch-3", "1000".
 _NAME = re.compile(r"(?:[A-Za-z_\-]*[A-Za-z_\-])?(\d+)")
+# What is numbered and no step of one history: as steps, the runs of five seeds would be drawn as one curve.
+_OTHER = re.compile(r"(?:.*[-_])?(?:seed|run|trial|version|v|fold|rank|worker|shard|part|layer|head)[-_]?\d+", re.I)
 
 STATE, INCOMPLETE = "trainer_state.json", "checkpoint-is-incomplete.txt"
 
@@ -95,7 +97,7 @@ def _step(entry: Entry) -> int | None:
         stem = entry.name
     elif dot + suffix not in (".safetensors", *TORCH_SUFFIXES):
         return None
-    match = _NAME.fullmatch(stem)
+    match = None if _OTHER.fullmatch(stem) or stem.startswith(NOT_WEIGHTS) else _NAME.fullmatch(stem)
     return int(match[1]) if match else None
 
 
