@@ -51,19 +51,23 @@ class Run:
         from dynamics.events import detect  # scipy takes seconds to load, and no other answer needs it
 
         with Store(self.folder) as store:
-            known = store.read("metrics")
-            if metrics is None:
-                wanted = known.filter(~pl.col("axes").str.contains("index"))["metric"].unique().to_list()
-            else:
-                missing = sorted(set(metrics) - set(known["metric"]))
-                if missing:
-                    msg = f"{', '.join(missing)} not in {store.path}; it has {', '.join(sorted(set(known['metric'])))}"
-                    raise UsageError(msg)
-                wanted = metrics
-            frame = store.read("curves").filter(pl.col("metric").is_in(wanted))
+            frame, known = _examined(store, metrics)
             events = detect(frame, metrics=known, fdr=fdr, min_size=min_size)
             store.write_events(events)
         return events
+
+    def follow(
+        self, known: pl.DataFrame | None = None, metrics: list[str] | None = None, *, fdr: float = 0.05
+    ) -> pl.DataFrame:
+        """Events of a run that is still growing: which are tentative, confirmed, or withdrawn since the last look.
+
+        `known` is what the call before returned, None at the first. Writes nothing into the store.
+        """
+        from dynamics.events import follow
+
+        with Store(self.folder, read_only=True) as store:
+            frame, bounds = _examined(store, metrics)
+        return follow(known, frame, metrics=bounds, fdr=fdr)
 
     def report(self) -> Path:
         """Write the report and its figures; the path of report.html."""
@@ -80,6 +84,20 @@ class Run:
     def _read(self, table: str) -> pl.DataFrame:
         with Store(self.folder, read_only=True) as store:
             return store.read(table)
+
+
+def _examined(store: Store, metrics: list[str] | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The measurements in which events are looked for, and what is known of their metrics."""
+    known = store.read("metrics")
+    if metrics is None:
+        wanted = known.filter(~pl.col("axes").str.contains("index"))["metric"].unique().to_list()
+    else:
+        missing = sorted(set(metrics) - set(known["metric"]))
+        if missing:
+            msg = f"{', '.join(missing)} not in {store.path}; it has {', '.join(sorted(set(known['metric'])))}"
+            raise UsageError(msg)
+        wanted = metrics
+    return store.read("curves").filter(pl.col("metric").is_in(wanted)), known
 
 
 def _pictures(what: str) -> Callable[..., Any]:

@@ -81,3 +81,15 @@ def test_the_published_grokking_run_needs_few_checkpoints(
     full = dynamics.measure(series, metrics, out=tmp_path / "all")
     counts = [len(set(run.measurements()["step"])) for run in (few, full)]
     assert counts[0] <= 12 < counts[1] == 24
+
+
+def test_a_run_that_grows_is_followed(jump: Path, tmp_path: Path) -> None:
+    run, known, said = dynamics.Run(tmp_path / "run"), None, []
+    for last in (370, 400):
+        dynamics.measure(open_series(f"folder:{jump}", steps=f"10..{last}"), METRICS, out=tmp_path / "run")
+        known = run.follow(known)
+        said.append(known.filter(pl.col("lower").round() == 340)["status"].to_list())
+    assert said == [["tentative"], ["confirmed"]]
+    assert run.events().is_empty()
+    with pytest.raises(UsageError, match="no_such not in"):
+        run.follow(known, ["no_such"])
