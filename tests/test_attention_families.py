@@ -17,7 +17,7 @@ import dynamics
 from dynamics.architectures import build
 from dynamics.forward import run
 from metrics.attention import Attention
-from test_model_families import FAMILIES, configuration, saved
+from saved_models import FAMILIES, configuration, saved
 from tiny_models import eager_outputs, random_tokens
 
 LENGTH = 20

@@ -16,8 +16,8 @@ from dynamics.errors import UsageError
 from dynamics.training import save
 from hub_series import REPO, publish
 from hub_stand_in import StandIn
+from saved_models import configuration
 from test_attention_families import VARIANTS, model, readings
-from test_model_families import configuration
 
 
 def row(table: pl.DataFrame, metric: str) -> dict[str, str]:

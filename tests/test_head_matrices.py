@@ -15,7 +15,7 @@ from dynamics.errors import UsageError
 from dynamics.forward import run
 from dynamics.sites.residual import layers_of
 from metrics.attention import Attention
-from test_model_families import configuration
+from saved_models import configuration
 from tiny_models import eager_outputs, random_tokens
 
 POST_NORM = ("olmo2", "olmo3")

@@ -11,12 +11,12 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import dynamics
-from dynamics.checkpoint import Weights, files_in, open_weights
+from dynamics.checkpoint import files_in, open_weights
 from dynamics.errors import CheckpointError, UsageError
 from dynamics.loading.placement import DISK, SPARE, _fit, read_device_map
 from dynamics.model import SeriesModel
 from dynamics.sweep import Settings
-from test_model_families import FAMILIES, published, saved
+from saved_models import DAMAGES, FAMILIES, damage, published, saved
 from tiny_models import random_tokens
 
 pytest.importorskip("accelerate", reason="a device map needs accelerate")
@@ -52,18 +52,13 @@ def test_sites_are_read_from_where_the_layers_rest(tmp_path: Path) -> None:
     assert spread.sizes() == whole.sizes()
 
 
-@pytest.mark.parametrize("damage", ["missing", "nan", "shape"])
-def test_a_damaged_layer_is_noticed_where_it_rests(damage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_layer_is_noticed_where_it_rests(kind: str, tmp_path: Path) -> None:
     good, bad = (saved("gpt_neox", tmp_path, seed) for seed in (0, 1))
     model = SeriesModel(open_weights(files_in(good)), device_map=SECOND)
-    weights = open_weights(files_in(bad))
-    name, tensors = "gpt_neox.layers.1.mlp.dense_h_to_4h.weight", dict(weights.tensors)
-    tensors[name] = {"nan": tensors[name] * torch.nan, "shape": tensors[name][:-1]}.get(damage, tensors[name])
-    if damage == "missing":
-        del tensors[name]
-    words = {"missing": "1 missing", "nan": "not finite", "shape": "has shape"}[damage]
-    with pytest.raises(CheckpointError, match=words):
-        model.load(Weights.of(tensors, "0", 0, config=weights.config))
+    damage(bad, kind, "gpt_neox.layers.1.mlp.dense_h_to_4h.weight")
+    with pytest.raises(CheckpointError, match=DAMAGES[kind]):
+        model.load(open_weights(files_in(bad)))
 
 
 def test_a_sweep_gives_the_same_numbers(tiny_series: Path, text: Path, tmp_path: Path) -> None:

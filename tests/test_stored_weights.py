@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 import dynamics
 from dynamics import instruments
@@ -19,7 +19,7 @@ from dynamics.checkpoint import files_in, hash_file, open_weights
 from dynamics.errors import CheckpointError, UsageError
 from dynamics.loading.stored import WeightReader
 from dynamics.model import SeriesModel
-from test_model_families import FAMILIES, saved
+from saved_models import DAMAGES, FAMILIES, damage, saved
 
 WEIGHTS = ["weight_norm", "sum_of_squared_weights", "stable_rank", "distance_to_final", "update_norm", "update_cosine"]
 
@@ -68,24 +68,13 @@ def test_a_hash_is_remembered_until_the_file_is_written_to(name: str, tmp_path: 
         assert [hash_file(path) for _ in range(2)] == [hashlib.sha256(content).hexdigest()] * 2
 
 
-@pytest.mark.parametrize("damage", ["missing", "shape", "nan", "unexpected"])
-def test_no_damaged_checkpoint_is_measured(damage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_no_damaged_checkpoint_is_measured(kind: str, tmp_path: Path) -> None:
     paths = [saved("gpt2", tmp_path, seed) for seed in (0, 1)]
-    tensors = load_file(paths[1] / "model.safetensors")
-    name = "transformer.h.0.attn.c_attn.weight"
-    if damage == "missing":
-        del tensors[name]
-    elif damage == "shape":
-        tensors[name] = tensors[name][:-1].contiguous()
-    elif damage == "nan":
-        tensors[name][0, 0] = float("nan")
-    else:
-        tensors["transformer.strange.weight"] = torch.zeros(2)
-    save_file(tensors, paths[1] / "model.safetensors", {"format": "pt"})
+    damage(paths[1], kind, "transformer.h.0.attn.c_attn.weight")
     reader = WeightReader()
     reader.read(open_weights(files_in(paths[0])))
-    words = {"missing": "1 missing", "shape": "has shape", "nan": "not finite", "unexpected": "1 unexpected"}[damage]
-    with pytest.raises(CheckpointError, match=words):
+    with pytest.raises(CheckpointError, match=DAMAGES[kind]):
         reader.read(open_weights(files_in(paths[1])))
 
 
@@ -121,3 +110,13 @@ def test_what_needs_a_map_of_the_model_says_so(tmp_path: Path) -> None:
     save_file({"strange.W": torch.ones(3, 4)}, tmp_path / "step1" / "model.safetensors")
     run = dynamics.measure(series, ["weight_norm"], out=tmp_path / "other")
     assert "first 'strange.W'; the file is incomplete" in run.failed()["note"].item()
+
+
+def test_a_bias_of_attention_is_a_parameter_and_its_mask_is_not(tmp_path: Path) -> None:
+    """In a family that transformers has no class for, by their names alone."""
+    for step in (0, 1):
+        names = ("h.0.attn.c_attn.bias", "h.0.attn.bias", "h.0.attn.masked_bias", "h.0.attention.out.bias")
+        (tmp_path / f"step{step}").mkdir()
+        save_file({name: torch.ones(3) + step for name in names}, tmp_path / f"step{step}" / "model.safetensors")
+    run = dynamics.measure(dynamics.open_series(f"folder:{tmp_path}"), ["weight_norm"], out=tmp_path / "run")
+    assert {*run.measurements()["label"]} == {"h.0.attn.c_attn.bias", "h.0.attention.out.bias"}

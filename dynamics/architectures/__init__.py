@@ -33,6 +33,9 @@ from dynamics.loading import remote_code
 
 # Where no configuration says it: positions that need no table, as in BLOOM, have no end.
 ANY_LENGTH = 2048
+# Masks, frequencies and positions that files hold among the parameters, as older versions of transformers saved them.
+BUFFERS = (".rope_cos", ".rope_sin", ".inv_freq", ".cos_cached", ".sin_cached", ".attn.mask", ".attn.bias",
+           ".attention.bias", ".masked_bias")  # fmt: skip
 _SIZES = {
     "num_hidden_layers": ("n_layers", "n_layer", "num_layers"),
     "num_attention_heads": ("n_heads", "n_head", "num_heads", "attention_n_heads"),
@@ -97,9 +100,14 @@ def size(config: PretrainedConfig, name: str) -> int:
     raise CheckpointError(msg)
 
 
+def is_buffer(name: str) -> bool:
+    """Whether a tensor, where no parameter has its name, is one that files hold and that training does not change."""
+    return f".{name}".endswith(BUFFERS)
+
+
 def is_superfluous(family: str, name: str) -> bool:
-    """Whether a tensor belongs to a part of the published model that is not measured, such as another head."""
-    return name.startswith(getattr(_of_family(family), "SUPERFLUOUS", ()))
+    """Whether a tensor has no place in the module and needs none: a buffer, or of a head that is not measured."""
+    return is_buffer(name) or name.startswith(getattr(_of_family(family), "SUPERFLUOUS", ()))
 
 
 def sizes(config: PretrainedConfig, n_params: int) -> dict[str, Any]:

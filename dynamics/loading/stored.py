@@ -14,14 +14,11 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
-from dynamics.architectures import Architecture, build, recognise, sizes, weight_site
+from dynamics.architectures import Architecture, build, is_buffer, recognise, sizes, weight_site
 from dynamics.checkpoint import Weights
 from dynamics.errors import CheckpointError, UsageError
 from dynamics.loading.mapping import Plan, check_finite, essential, match, merge
 from dynamics.loading.remote_code import names
-
-# Tensors that files hold among the parameters and that training does not change. Only asked where no class tells.
-BUFFERS = ("rope_cos", "rope_sin", "inv_freq", "cos_cached", "sin_cached", "attn.mask", "attn.bias", "masked_bias")
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class WeightReader:
     def _by_file(self, weights: Weights) -> dict[str, Tensor]:
         found = {
             name: tensor for name, tensor in weights.tensors.items()
-            if tensor.is_floating_point() and not name.endswith(BUFFERS)
+            if tensor.is_floating_point() and not is_buffer(name)
         }  # fmt: skip
         shapes = {name: tensor.shape for name, tensor in found.items()}
         self._shapes = self._shapes or shapes
