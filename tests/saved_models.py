@@ -74,7 +74,7 @@ DAMAGES = {"missing": "1 missing", "shape": "has shape", "nan": "not finite", "i
 
 
 def damage(path: Path, kind: str, name: str) -> None:
-    """Make a tensor `missing`, of another `shape`, `nan` or `infinite` at one place, or put an `unexpected` one beside it.
+    """Make a tensor `missing`, of another `shape`, `nan` or `infinite` at one place, or add one that is `unexpected`.
 
     `DAMAGES` are the words by which each is noticed.
     """
