@@ -230,7 +230,7 @@ def feature_products(W: W_) -> Float[Tensor, " pair"]:
 
 
 @metric(
-    title="Features that jumped (share of a dimension moved by over 0.15 since the checkpoint before)",
+    title="Features that jumped by over 0.15 dimensions",
     unit="features", task="sparse_features", lower=0.0, per_example=False,
     source=f"{PAPER}, 'Discrete \"energy level\" jumps'",
     undefined="no checkpoint is before this one, or a weight is not finite",
