@@ -95,7 +95,7 @@ def lead(changes: Sequence[Shared]) -> str:
 
 def orders(frames: Frames, changes: Sequence[Shared]) -> list[tuple[str, str]]:
     """For every two of the commonest changes, in how many series which came first."""
-    told = []
+    told, untold = [], []
     for one, two in itertools.combinations([change for change in changes if not change.at_chance][:COMPARED], 2):
         pairs = [(a, b) for a in one.events for b in two.events if a["series"] == b["series"]]
         if len(pairs) < FEWEST or one.metric == two.metric:
@@ -103,10 +103,13 @@ def orders(frames: Frames, changes: Sequence[Shared]) -> list[tuple[str, str]]:
         before = sum(comes_before(a, b, frames.steps(a["series"])) for a, b in pairs if _dated(a, b))
         after = sum(comes_before(b, a, frames.steps(a["series"])) for a, b in pairs if _dated(a, b))
         unknown = len(pairs) - before - after
+        if not before and not after:
+            untold.append(f"“{lower(one.claim)}” and “{lower(two.claim)}” ({len(pairs)} series)")
+            continue
         counted = f"first in {before}, last in {after}, in {unknown} the checkpoints do not tell"
         said = f"against “{lower(two.claim)}”, of {len(pairs)} series that have both: {counted}."
         told.append((one.claim, said))
-    return told
+    return [*told, *[("The checkpoints tell no order in any series", f"{'; '.join(untold)}.")] * bool(untold)]
 
 
 def _dated(*events: dict[str, Any]) -> bool:

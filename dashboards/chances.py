@@ -111,6 +111,12 @@ def of(found: Sequence[Verdict], metric: str, status: str) -> list[Verdict]:
     return [one for one in found if one.metric == metric and one.status == status]
 
 
+def at_chance_last(frames: Frames, metrics: Sequence[str]) -> list[str]:
+    """The metrics in their own order, behind all others those in which no series ever leaves chance."""
+    found = verdicts(frames)
+    return sorted(metrics, key=lambda name: bool(of(found, name, NEVER)) and not of(found, name, LEAVES))
+
+
 def nonetheless(frames: Frames, metric: str) -> int:
     """How many changes were detected in the series that never leave chance in a task."""
     names = [one.series for one in of(verdicts(frames), metric, NEVER)]

@@ -21,6 +21,7 @@ from dashboards.chances import chance_table
 from dashboards.charts import Figure, draw_figures
 from dashboards.conditions import conditions
 from dashboards.frames import Frames
+from dashboards.glossary import question, words
 from dashboards.moments import CAUTION
 from dashboards.pictures import inline_json, packed, vega_script
 from dashboards.provenance import facts, gaps, provenance
@@ -89,11 +90,12 @@ def _words(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], t
         "comparison": _comparison(frames),
         "many_series": len(frames.series_names()) > 1,
         "caution": CAUTION,
+        "words": words(frames),
         "how_to_read": " ".join([HOW_TO_READ, stages_told(frames.checkpoints)]).strip(),
         "figures": [
             {"name": figure.name, "title": figure.title,
              "caption": spec.get("description", "").replace("95 %", theme.P95),
-             "conditions": conditions(frames, figure.metrics)}
+             "question": question(figure.metrics), "conditions": conditions(frames, figure.metrics)}
             for figure, spec in zip(figures, specs, strict=True)
         ],
         "undrawn": ", ".join(undrawn[:30]),

@@ -58,6 +58,11 @@ class Frames:
         title = shorten(self.about(metric).get("title") or metric.replace("_", " "), 140)
         return title[:1].upper() + title[1:]
 
+    def unit(self, metric: str) -> str | None:
+        """The metric's unit as the title of an axis, where it has one."""
+        unit = self.about(metric).get("unit")
+        return shorten(unit, 30) if unit else None
+
     def is_examined(self, metric: str) -> bool:
         """Whether changes were looked for in it: not along an index, for that is a map, unless someone asked."""
         return "index" not in (self.about(metric).get("axes") or "") or metric in self.events["metric"]

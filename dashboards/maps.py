@@ -9,6 +9,7 @@ import polars as pl
 
 from dashboards import theme
 from dashboards.frames import Frames, thin
+from dashboards.marks import grid
 
 MAX_BANDS = 40
 COLUMNS = 2
@@ -81,7 +82,7 @@ def map_panels(frames: Frames, cells: pl.DataFrame, colour: alt.Color, title: st
             x=theme.step_x(frames.steps(), field="left"), x2="right:Q", y=y, y2="high:Q", color=colour, tooltip=tooltip
         )  # fmt: skip
         panels.append(encoded.properties(width=width, height=220, title=name))
-    drawing = panels[0] if len(panels) == 1 else alt.concat(*panels, columns=COLUMNS, spacing=28)
+    drawing = grid(panels, COLUMNS)
     return drawing.add_params(*theme.parameters(frames.steps())).properties(
         usermeta={"width": theme.WIDTH, "columns": 1 if len(panels) == 1 else COLUMNS}
     )

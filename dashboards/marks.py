@@ -86,6 +86,15 @@ def failures(frames: Frames, series: str | None = None) -> list[alt.Chart]:
     ]  # fmt: skip
 
 
+def grid(panels: Sequence[Drawing], columns: int, *, row: int = 78, column: int = 62) -> Drawing:
+    """Panels beside and below each other, `row` and `column` pixels between their plots: these line up, whatever is
+    written around them. A single one stands alone.
+    """
+    if len(panels) == 1:
+        return panels[0]
+    return alt.concat(*panels, columns=columns, spacing={"row": row, "column": column}, bounds="flush")
+
+
 def note_text() -> pl.Expr:
     """The notes of checkpoints, short enough for a hover."""
     return pl.col("note").map_elements(lambda note: theme.shorten(note, 200), return_dtype=pl.String)

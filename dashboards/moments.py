@@ -16,8 +16,9 @@ from dynamics.events import co_occurring
 MAX_EVENTS = 300  # of one series; the time that chance takes to draw grows with their square
 MAX_METRICS = 5
 CAUTION = (
-    "Chance: as many changes a curve, at checkpoints drawn at random, 400 times; more in 1 of 20 draws. Heads of one "
-    "layer do not change independently, so p is optimistic for them. Changing together is no sign of a cause."
+    "Chance: the same numbers of changes, each at a checkpoint drawn at random, 400 times; rarely: in 1 of 20 draws. "
+    "Heads of one layer do not change independently, so p is optimistic for them. Changing together is no sign of a "
+    "cause."
 )
 
 

@@ -24,6 +24,16 @@ PAST = {
     "stages of a language model": "The language was learnt in stages",
     "linear regression in context": "Linear regression was learnt in context",
 }
+# What it is, for whoever meets it for the first time.
+MEANING = {
+    "induction heads form": "heads come to attend to what followed the present token last time, and the loss falls "
+                            "for whatever the text repeats",
+    "grokking": "the training set is fitted at once, what was never seen is answered long after",
+    "hidden progress": "a measure of the mechanism moves while the test loss does not yet",
+    "the weights know before the accuracy": "the weights single out the bits that count before any answer is right",
+    "stages of a language model": "pairs of tokens first, then longer sequences, then the context",
+    "linear regression in context": "the examples in the context come to be used",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,10 @@ class PhaseChange:
     def measured(self) -> bool:
         """Whether every part that it requires was looked for."""
         return all(part.status != "not measured" for part in self.parts if part.required)
+
+    def meaning(self) -> str:
+        """What this phase change is, with a semicolon behind it, or nothing for a rule that is not described."""
+        return f"{MEANING[self.rule]}; " if self.rule in MEANING else ""
 
     def any_found(self) -> bool:
         """Whether any of its parts was found."""

@@ -10,6 +10,7 @@ import polars as pl
 
 from dashboards import theme
 from dashboards.frames import Frames, loads
+from dashboards.models import by_size
 
 MAX_CHECKPOINTS = 2000  # rows of the table; those with a remark are never left out
 
@@ -38,7 +39,8 @@ def facts(frames: Frames) -> list[str]:
     """The run in one line: series, checkpoints, steps, numbers, date, device."""
     steps, numbers = frames.steps(), frames.measurements["value"].drop_nulls().len()
     failed, names = frames.failed().height, frames.series_names()
-    lines = [names[0] if len(names) == 1 else f"{len(names)} series: {', '.join(names[:4])}{' …' * (len(names) > 4)}"]
+    listed = names if len(names) <= 4 else [*by_size(frames)[:2], "…", *by_size(frames)[-1:]]
+    lines = [names[0] if len(names) == 1 else f"{len(names)} series: {', '.join(listed).replace(', …,', ' …')}"]
     asked = frames.checkpoints.height
     lines.append(f"{asked:,} checkpoints" + (f", {failed} of them failed" if failed else ""))
     if steps:
@@ -49,7 +51,8 @@ def facts(frames: Frames) -> list[str]:
             lines.append("the run has not finished: this is what it has measured so far")
         when = run["finished"] or run["started"]
         if when is not None:
-            lines.append(f"measured {when:%Y-%m-%d %H:%M}")
+            imported = frames.measurements["weights_sha"].drop_nulls().is_empty()
+            lines.append(f"{'taken in' if imported else 'measured'} {when:%Y-%m-%d %H:%M}")
         lines += [str(run[name]) for name in ("device", "dtype") if run[name]]
     return lines
 
@@ -96,7 +99,10 @@ def _cell(value: Any) -> str:
 def _series(frames: Frames) -> Block:
     names = {"series": "series", "source": "source", "family": "family", "seed": "seed", "n_layers": "layers",
              "n_heads": "heads", "d_model": "d_model", "d_vocab": "vocabulary", "n_params": "parameters"}  # fmt: skip
-    return Block("Series", list(names.values()), _cells(frames.series.select(list(names))))
+    known = [name for name in names if frames.series[name].drop_nulls().len()]
+    places = {name: place for place, name in enumerate(by_size(frames))}
+    rows = frames.series.sort(pl.col("series").replace_strict(places, default=None, return_dtype=pl.Int64))
+    return Block("Series", [names[name] for name in known], _cells(rows.select(known)))
 
 
 def _reproduce(frames: Frames) -> Block:

@@ -12,7 +12,7 @@ from dashboards import theme
 from dashboards.charts import Figure
 from dashboards.frames import thin
 from dashboards.gather import Gathered
-from dashboards.marks import hover_points, tooltip
+from dashboards.marks import grid, hover_points, tooltip
 from dashboards.theme import Drawing
 
 COLUMNS = 2
@@ -115,7 +115,7 @@ def _drawing(gathered: Gathered, rows: pl.DataFrame, names: list[str], axis: Axi
             "first": number == 0,
         }
         panels.append(_panel(gathered, part, axis, words).properties(width=width, height=190))
-    drawing = panels[0] if single else alt.concat(*panels, columns=COLUMNS, spacing=28)
+    drawing = grid(panels, COLUMNS)
     drawing = drawing if single else drawing.resolve_scale(color="shared")
     shape = {"width": theme.WIDTH, "columns": 1 if single else COLUMNS}
     parameters = theme.parameters(gathered.frames.steps()) if axis is STEP else []

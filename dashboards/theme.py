@@ -22,13 +22,14 @@ FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Arial, sans-ser
 WIDTH = 800  # of a whole figure in pixels; the page scales it to the window
 HEIGHT = 260
 STEP_LABEL = "datum.value < 1000 ? format(datum.value, '.3~g') : format(datum.value, '.3~s')"
-# Whole powers of ten as such where plain digits would be long; Vega's own formats know only 1e-7.
+# Thousands as on the step axis, and what is very small or large as 2×10⁻⁴: Vega's own formats round 1.5e+5 to 2e+5.
+_POWER = "floor(log(abs(datum.value)) / LN10 + 1e-9)"
 NUMBER_LABEL = (
-    "abs(datum.value) >= 1e-3 && abs(datum.value) < 1e5 || datum.value === 0 ? format(datum.value, ',.6~g') : "
-    "(abs(log(abs(datum.value)) / LN10 - round(log(abs(datum.value)) / LN10)) > 1e-9 ? format(datum.value, '.0e') : "
-    "(datum.value < 0 ? '−10' : '10') + (abs(datum.value) < 1 ? '⁻' : '') + "
-    "(abs(round(log(abs(datum.value)) / LN10)) >= 10 ? '¹' : '') + "
-    "['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][abs(round(log(abs(datum.value)) / LN10)) % 10])"
+    "datum.value === 0 || abs(datum.value) >= 1e-3 && abs(datum.value) < 1e4 ? format(datum.value, ',.6~g') : "
+    "abs(datum.value) >= 1e4 && abs(datum.value) < 1e9 ? format(datum.value, '.4~s') : "
+    f"(datum.value < 0 ? '−' : '') + replace(format(abs(datum.value) / pow(10, {_POWER}), '.2~f') + '×', /^1×/, '') + "
+    f"'10' + ({_POWER} < 0 ? '⁻' : '') + (abs({_POWER}) >= 10 ? '¹' : '') + "
+    f"['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][abs({_POWER}) % 10]"
 )
 P95 = "95\u00a0%"  # never broken between two lines
 # Control characters, and those that turn the direction of whatever follows them.
@@ -36,14 +37,14 @@ _STEERING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 _LIGHT = {
-    "ink": "#1f2328", "soft": "#59636e", "grid": "#e6e9ed", "quiet": "#a9b0b9", "band": "#0072b2",
+    "ink": "#1f2328", "soft": "#59636e", "grid": "#e6e9ed", "quiet": "#a9b0b9", "band": "#0072b2", "ground": "#ffffff",
     "category": ["#0072b2", "#d55e00", "#009e73", "#b5548b", "#c98600", "#3aa0dc", "#6b4fa0"],
     "diverging": ["#7f3b08", "#e08214", "#fdd9a8", "#f7f7f7", "#c4bfe0", "#8073ac", "#2d004b"],
     "ramp": ["#f1f4f9", "#b9d3ea", "#6fa8d6", "#2b74b8", "#0b3c74"],
     "order": ["#a6c64c", "#4fae63", "#1f8f86", "#2c6a97", "#40408f", "#3b0f54"],
 }  # fmt: skip
 _DARK = {
-    "ink": "#e6edf3", "soft": "#9aa5b1", "grid": "#2b323b", "quiet": "#59636f", "band": "#6cb6ff",
+    "ink": "#e6edf3", "soft": "#9aa5b1", "grid": "#2b323b", "quiet": "#59636f", "band": "#6cb6ff", "ground": "#12161c",
     "category": ["#5aaef0", "#ff8f4c", "#35c79a", "#e68ac0", "#f0b429", "#9bd3ff", "#b39ae6"],
     "diverging": ["#fdb863", "#c8761c", "#6b4110", "#23282f", "#3f3872", "#8073ac", "#cbc3ec"],
     "ramp": ["#1c2430", "#1d4670", "#2f78b7", "#6fb1e6", "#d8ecff"],
@@ -66,10 +67,11 @@ def config(*, dark: bool = False) -> dict[str, Any]:
         "view": {"stroke": None},
         "axis": {**label, "titleFontWeight": "normal", "gridColor": colour["grid"], "domainColor": colour["quiet"],
                  "tickColor": colour["quiet"], "labelOverlap": "greedy", "titlePadding": 6},
+        "axisYQuantitative": {"labelFlush": True},  # or titles of neighbouring panels would stand at different heights
         "legend": {**label, "titleFontWeight": "normal", "symbolStrokeWidth": 2.5, "labelLimit": 220},
         "header": {**label, "titleFontWeight": "normal"},
         "title": {"color": colour["ink"], "subtitleColor": colour["soft"], "fontSize": 12, "fontWeight": 600,
-                  "anchor": "start", "limit": 420},
+                  "anchor": "start", "limit": 420, "frame": "group"},
         "range": {"category": colour["category"], "diverging": colour["diverging"], "heatmap": colour["ramp"],
                   "ramp": colour["ramp"], "ordinal": {"scheme": colour["order"]}},
         "style": {
@@ -77,6 +79,7 @@ def config(*, dark: bool = False) -> dict[str, Any]:
             "band": {"color": colour["band"]},
             "note": {"color": colour["soft"], "fontSize": 11},
             "strong": {"color": colour["ink"], "fontSize": 11},
+            "halo": {"fill": colour["ground"], "stroke": colour["ground"], "strokeWidth": 3, "fontSize": 11},
             "missing": {"color": colour["category"][1]},
         },
     }  # fmt: skip
@@ -124,7 +127,8 @@ def step_x(
     """The step axis itself: `step_place` with its ticks. Without labels it is the upper one of aligned panels."""
     ends = step_scale(steps)
     ticks = step_ticks(ends["constant"], ends["last"])
-    axis = alt.Axis(values=ticks, labelExpr=STEP_LABEL, grid=False, labels=labels, labelOverlap="greedy")
+    # The axes of all layers become one, and the count that Vega gives those that state none would thin these ticks out.
+    axis = alt.Axis(values=ticks, tickCount=len(ticks), labelExpr=STEP_LABEL, grid=False, labels=labels)
     return step_place(steps, field).title(title).axis(axis)
 
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from dashboards import theme
 from dashboards.frames import Frames, thin
-from dashboards.marks import event_bands, failures, hover_points, line_names, tooltip
+from dashboards.marks import event_bands, failures, grid, hover_points, line_names, tooltip
 from dashboards.theme import Drawing
 
 MAX_LINES = 96  # of one panel; the curves beyond it are drawn as a band of quantiles
@@ -36,7 +36,7 @@ def trajectories(frames: Frames, metric: str, style: Style) -> alt.TopLevelMixin
     single = len(names) == 1
     width = theme.WIDTH if single else (theme.WIDTH - 110) // COLUMNS
     panels = [_panel(frames, metric, name, style, width) for name in names]
-    drawing = panels[0] if single else alt.concat(*panels, columns=COLUMNS, spacing=28)
+    drawing = grid(panels, COLUMNS, row=94, column=96)  # titles of two lines above, names of curves at the right
     shape = {"width": theme.WIDTH, "columns": 1 if single else COLUMNS}
     return drawing.add_params(*theme.parameters(frames.steps())).properties(
         description=_caption(frames, metric, style), usermeta=shape
@@ -64,9 +64,6 @@ def _caption(frames: Frames, metric: str, style: Style) -> str:
             "Shaded: pale from the first onset to the last completion of these changes, darker where their midpoints "
             "lie with 95 % confidence."
         )
-    unit = frames.about(metric).get("unit")
-    if unit:
-        sentences.append(f"Unit: {theme.shorten(unit)}.")
     rows = frames.curves(metric)
     counts = [(part["place"].n_unique(), most_lines(part)) for part in rows.partition_by("series")]
     curves, drawn = max(counts, default=(0, MAX_LINES))
@@ -110,7 +107,7 @@ def _panel(frames: Frames, metric: str, series: str, style: Style, width: int) -
     x = theme.step_x(frames.steps())
     y = alt.Y(
         "value:Q",
-        title=None,
+        title=frames.unit(metric),
         scale=scale,
         axis=theme.value_axis(domain if style.log else None),
     )
@@ -138,7 +135,7 @@ def _found(frames: Frames, metric: str, series: str, noun: str) -> str:
     if changed.is_empty():
         return f"no {noun} changes"
     every, large = changed["place"].n_unique(), changed.filter(pl.col("large"))["place"].n_unique()
-    counted = f"{every} of {total:,} {_plural(noun)} change"
+    counted = f"{every} of {total:,} {_plural(noun)} {'changes' if every == 1 else 'change'}"
     return counted if large == every else f"{counted}, {large or 'none'} of them by much"
 
 

@@ -71,7 +71,7 @@ def test_the_page_folds_the_single_changes_away(frames: Frames) -> None:
 
 def test_the_timeline_has_a_panel_for_each_metric(frames: Frames) -> None:
     timeline = next(figure for figure in draw_figures(frames) if figure.name == "event_timeline").specification()
-    assert [panel["title"] for panel in timeline["vconcat"]] == ["Acc", "Other"]
+    assert [panel["title"]["text"] for panel in timeline["vconcat"]] == ["Acc", "Other"]
 
 
 def test_many_series_are_ordered_and_coloured_by_size(frames: Frames) -> None:

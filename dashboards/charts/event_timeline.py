@@ -9,6 +9,7 @@ import polars as pl
 
 from dashboards import theme
 from dashboards.across import is_many
+from dashboards.chances import at_chance_last
 from dashboards.charts import chart
 from dashboards.frames import Frames, thin
 from dashboards.moments import moments
@@ -58,7 +59,7 @@ def _rows(frames: Frames, panel: str) -> pl.DataFrame:
     few = max(MAX_SMALL - largest.filter(pl.col("large")).height, 0)
     largest = pl.concat([largest.filter(pl.col("large")), largest.filter(~pl.col("large")).head(few)])
     rows: list[dict[str, Any]] = []
-    for key in frames.series_names() if panel == "series" else frames.names():
+    for key in frames.series_names() if panel == "series" else at_chance_last(frames, frames.names()):
         own = largest.filter(pl.col(panel) == key).sort(~pl.col("large"), "midpoint", nulls_last=True)
         title = key if panel == "series" else frames.title(key)
         rows += [{**event, "panel": title, "name": _name(frames, event, panel), "about": frames.title(event["metric"])}
@@ -104,7 +105,7 @@ def _panel(frames: Frames, rows: pl.DataFrame, number: int, families: list[str])
         _checkpoints(frames, rows["series"].unique().to_list()).add_params(brush, pick),
     ]  # fmt: skip
     panel = alt.layer(*layers).properties(width=theme.WIDTH - 100, height=ROW * len(names) + 10)
-    return panel.properties(title=rows["panel"][0])
+    return panel.properties(title=alt.TitleParams(rows["panel"][0], frame="bounds"))
 
 
 def _labels(labels: dict[str, str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from dashboards import theme
+from dashboards import models, theme
 from dashboards.charts import chart
 from dashboards.frames import Frames, thin
 from dashboards.marks import failures, hover_points, tooltip
@@ -39,8 +39,8 @@ def grokking(frames: Frames) -> Drawing:
     ]
     description = (
         "Restricted loss keeps only the key frequencies of the logits and excluded loss removes them (Nanda et al. "
-        "2023); Gini coefficients are of the Fourier norms of the embedding W_E and of W_L = W_U W_out. "
-        f"{_key_frequencies(frames)}{' '.join(told)}"
+        "2023); Gini coefficients are of the Fourier norms of the embedding W_E and of W_L = W_U W_out. Click in a "
+        f"legend to show a curve alone. {_key_frequencies(frames)}{' '.join(told)}"
     )
     drawing = alt.vconcat(*(panel for panels, _ in found for panel in panels), spacing=12)
     drawing = drawing.resolve_scale(color="independent").add_params(*theme.parameters(frames.steps()))
@@ -87,15 +87,16 @@ def _panel(frames: Frames, rows: pl.DataFrame, shaded: list[Phase], words: dict[
     axis = alt.Axis(labelExpr=theme.NUMBER_LABEL, tickCount=5)
     y = alt.Y("value:Q", title=words["y"], scale=scale, axis=axis)
     names = rows["measure"].unique(maintain_order=True).to_list()
-    legend = alt.Legend(title=None, orient="right", symbolType="stroke")
+    legend = alt.Legend(title=None, orient="right", symbolType="stroke", symbolOpacity=1)
+    shown = models.toggle(f"shown_{words['name']}", "measure")
     colour = alt.Color("measure:N", scale=alt.Scale(domain=names), legend=legend)
     marked = alt.condition(theme.CHOSEN, alt.value(4), alt.value(2))
     base = alt.Chart(frame).encode(x=x, y=y, color=colour)
     hints = tooltip(frame.drop("place"), words["y"])
     layers = [
         *_shading(shaded, frames.steps(), named=words["first"]),
-        base.mark_line(clip=True).encode(detail="curve:N", strokeWidth=marked),
-        hover_points(base, words["name"], hints),
+        base.mark_line(clip=True).encode(detail="curve:N", strokeWidth=marked, opacity=models.strength(shown)),
+        hover_points(base, words["name"], hints).add_params(shown),
         *failures(frames, rows["series"][0]),
     ]
     return alt.layer(*layers).properties(width=theme.WIDTH - 150, height=120)

@@ -79,15 +79,16 @@ def _panel(rows: pl.DataFrame) -> Drawing:
     factor = alt.Axis(
         values=[tick for tick in TICKS if ends[0] <= tick <= ends[1]], labelExpr="'×' + format(datum.value, '~g')"
     )
-    title = "times as many steps as the first"
-    x, low = (alt.X(f"{name}:Q", title=title, scale=scale, axis=factor) for name in ("lag", "low"))
+    words = "times as many steps as the first"
+    x, low = (alt.X(f"{name}:Q", title=words, scale=scale, axis=factor) for name in ("lag", "low"))
     layers = [alt.Chart(pl.DataFrame({"lag": [1.0]})).mark_rule(style="quiet", strokeDash=[3, 3]).encode(x=x)]
     for test, style in ((f"datum.order === {theme.literal(UNTOLD)}", "quiet"),
                         (f"datum.order !== {theme.literal(UNTOLD)}", "band")):  # fmt: skip
         part = base.transform_filter(test).encode(y=y, tooltip=_hints())
         layers += [part.mark_rule(style=style, strokeWidth=5, opacity=0.45).encode(x=low, x2="high:Q"),
                    part.mark_point(style=style, filled=True, size=60, opacity=1).encode(x=x)]  # fmt: skip
-    return alt.layer(*layers).properties(width=theme.WIDTH - 330, height=ROW * len(labels) + 6, title=rows["series"][0])
+    title = alt.TitleParams(rows["series"][0], frame="bounds")
+    return alt.layer(*layers).properties(width=theme.WIDTH - 330, height=ROW * len(labels) + 6, title=title)
 
 
 def _hints() -> list[alt.Tooltip]:

@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from dashboards import theme
+from dashboards import models, theme
 from dashboards.charts import chart
 from dashboards.frames import Frames, thin
 from dashboards.theme import Drawing
@@ -33,11 +33,12 @@ def per_token_trajectory(frames: Frames) -> Drawing:
         f"Each checkpoint is the vector of its {_what(metric, wide.width - 2)}, shown in the first two principal "
         f"components of all checkpoints of all series together. They hold {held[0]} and {held[1]} of the variance; "
         "distances beyond these two are not seen. The first component is turned so that training goes to the right, "
-        "the second so that its largest excursion is upwards. Checkpoints that lack one of these losses are left out."
+        "the second so that its largest excursion is upwards. Numbers along a path are steps. Checkpoints that lack one"
+        " of these losses are left out."
     )
-    names = [name for name in frames.series_names() if (placed["series"] == name).any()]
-    legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolOpacity=1) if len(names) > 1 else None
-    colour = alt.Color("series:N", scale=alt.Scale(domain=names), legend=legend)
+    names = [name for name in models.order(frames) if (placed["series"] == name).any()]
+    description += " Click in the legend to show one series alone." * (len(names) > 1)
+    colour, shown = models.colour(names), models.toggle("shown_path")
     axis = alt.Axis(grid=False, tickCount=6, labelExpr=theme.NUMBER_LABEL)
     across = alt.X("first:Q", title=f"first component ({held[0]} of the variance)", axis=axis,
                    scale=alt.Scale(zero=False, padding=18))  # fmt: skip
@@ -52,10 +53,14 @@ def per_token_trajectory(frames: Frames) -> Drawing:
              alt.Tooltip("first:Q", title="first component", format=".3~g"),
              alt.Tooltip("second:Q", title="second component", format=".3~g")]  # fmt: skip
     labelled = alt.Chart(thin(_labelled(placed), ("series", "step", "first", "second", "said")))
-    text = labelled.mark_text(style="strong", align="left", dx=7, dy=-6).encode(x=across, y=up, text="said:N")
-    marks = labelled.mark_point(filled=True, size=60, opacity=1).encode(x=across, y=up, color=colour)
-    path = base.mark_line(opacity=0.8).encode(order=alt.Order("step:Q"))
-    drawing = alt.layer(path, base.mark_circle(size=22, opacity=0.9).encode(tooltip=hints), marks, text)
+    strength = models.strength(shown)
+    words = labelled.encode(x=across, y=up, text="said:N", opacity=strength)
+    # Twice: below the letters a rim in the colour of the ground, so that no path runs through them.
+    text = [words.mark_text(style=style, align="left", dx=7, dy=-6) for style in ("halo", "strong")]
+    marks = labelled.mark_point(filled=True, size=60).encode(x=across, y=up, color=colour, opacity=strength)
+    path = base.mark_line().encode(order=alt.Order("step:Q"), opacity=strength)
+    points = base.mark_circle(size=22).encode(tooltip=hints, opacity=strength).add_params(shown)
+    drawing = alt.layer(path, points, marks, *text)
     return drawing.properties(
         width=theme.WIDTH, height=380, description=description, usermeta={"width": theme.WIDTH, "columns": 1}
     )

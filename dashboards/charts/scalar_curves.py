@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import altair as alt
-
 from dashboards import models, theme
+from dashboards.chances import at_chance_last
 from dashboards.charts import chart
 from dashboards.frames import Frames
-from dashboards.marks import marked, series_panel
+from dashboards.marks import grid, marked, series_panel
 from dashboards.theme import Drawing
 
 COLUMNS = 2
@@ -17,13 +16,15 @@ COLUMNS = 2
 def scalar_curves(frames: Frames, metrics: tuple[str, ...]) -> Drawing:
     """Small multiples: one panel a metric, one line a series, events shaded."""
     shown = models.toggle("shown_series")
+    single = len(metrics) == 1
+    width = theme.WIDTH if single else (theme.WIDTH - 110) // COLUMNS
     panels = [
-        series_panel(frames, (metric,), shown, width=(theme.WIDTH - 110) // COLUMNS, height=150,
-                     title=frames.title(metric), first=number == 0)
-        for number, metric in enumerate(metrics)
+        series_panel(frames, (metric,), shown, width=width, height=150, title=frames.title(metric),
+                     y=frames.unit(metric), first=number == 0)
+        for number, metric in enumerate(at_chance_last(frames, metrics))
     ]  # fmt: skip
-    drawing = alt.concat(*panels, columns=COLUMNS, spacing=28).resolve_scale(color="shared")
+    drawing = panels[0] if single else grid(panels, COLUMNS).resolve_scale(color="shared")
     return drawing.add_params(*theme.parameters(frames.steps())).properties(
         description=f"One panel a metric, one line a series. {marked(frames)}",
-        usermeta={"width": theme.WIDTH, "columns": COLUMNS},
+        usermeta={"width": theme.WIDTH, "columns": 1 if single else COLUMNS},
     )

@@ -8,7 +8,7 @@ import polars as pl
 from dashboards import theme
 from dashboards.charts import chart
 from dashboards.frames import Frames, thin
-from dashboards.marks import hover_points, tooltip
+from dashboards.marks import grid, hover_points, tooltip
 from dashboards.theme import Drawing
 
 OTHERS = ("effective_rank", "effective_rank_of_squares", "participation_ratio", "matrix_entropy", "spectral_norm",
@@ -39,7 +39,8 @@ def weight_spectra(frames: Frames) -> Drawing:
             part = rows.filter((pl.col("metric") == metric) & (pl.col("series") == series))
             if part["value"].drop_nulls().len():
                 panels.append(_panel(frames, part, ([] if many else kinds), shown, first=not panels))
-    drawing = alt.concat(*panels, columns=COLUMNS, spacing=28).resolve_scale(color="shared")
+    drawing = grid(panels, COLUMNS)
+    drawing = drawing.resolve_scale(color="shared") if len(panels) > 1 else drawing
     coloured = "All matrices are grey, for there are too many kinds to colour." if many else (
         "Colours are kinds of matrices; click in the legend to show or hide one.")  # fmt: skip
     most = rows.group_by("metric", "series").agg(pl.col("place").n_unique().alias("n"))["n"].max() or 0

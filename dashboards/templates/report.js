@@ -33,7 +33,7 @@
       if (node.scale && node.scale.type === "symlog") {
         if (kind === "linear") { node.scale.type = "linear"; delete node.scale.constant; }
         else node.scale.constant = seen(node.scale.constant);
-        if (node.axis) delete node.axis.values;
+        if (node.axis) { delete node.axis.values; delete node.axis.tickCount; }
         if (node.axis && kind === "tokens") node.axis.values = ticks(node.scale.constant);
         if (kind === "tokens" && node.title) node.title = "tokens seen";
       }
