@@ -97,9 +97,13 @@ def sum_component(logits: Float[Tensor, "pair p"], frequencies: list[int], p: in
 
 def answer_cosine(p: int, frequency: int) -> Float[Tensor, "pair p"]:
     """cos(2 pi k (a + b - c) / p) for every pair, a-major, and every number c: not normalised, its height is 1."""
+    return torch.cos(2 * math.pi * frequency * torch.arange(p, dtype=torch.float64) / p)[answer_distance(p)]
+
+
+def answer_distance(p: int) -> Int[Tensor, "pair p"]:
+    """(a + b - c) mod p for every pair, a-major, and every number c."""
     number = torch.arange(p)
-    rest = (number[:, None, None] + number[None, :, None] - number[None, None, :]) % p
-    return torch.cos(2 * math.pi * frequency * torch.arange(p, dtype=torch.float64) / p)[rest].flatten(0, 1)
+    return ((number[:, None, None] + number[None, :, None] - number[None, None, :]) % p).flatten(0, 1)
 
 
 def by_frequency(norms: Float[Tensor, " p"]) -> Float[Tensor, " frequency"]:
