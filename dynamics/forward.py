@@ -6,7 +6,6 @@ read are unembedded, a few rows at a time, so that no tensor of [batch pos d_voc
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from transformers import PreTrainedModel
 
 from dynamics.architectures import neurons_of_last_layer
 from dynamics.errors import UsageError
+from dynamics.gathering import Gathered
 from dynamics.loading.stored import StoredSites
 from dynamics.model import SeriesModel
 from dynamics.sites import kernels, langevin, lens, residual, tuned_lens
@@ -35,8 +35,8 @@ ROWS = 8
 # Where the translators of a tuned lens are handed on; no metric reads them.
 TRANSLATORS = "translators"
 
-# One metric's answers: for each layer (None where it has none), the values of every batch.
-Readings = dict[tuple[str, int | None], list[Tensor]]
+# The metrics' answers, by metric and layer (None where it has none).
+Readings = Gathered[tuple[str, int | None]]
 # Together: a tensor, or a value by label.
 Answer = Tensor | Mapping[str, Tensor]
 
@@ -49,10 +49,10 @@ def measure_task(
     `references` holds the sites of other checkpoints by their full name, such as `W_U_final`. Returns, by metric and
     layer, [n_examples ...] for metrics with a value per example and the exact value for the others.
     """
-    readings: Readings = defaultdict(list)
+    readings: Readings = Gathered(task.n_examples)
+    kept: Gathered[str] = Gathered(task.n_examples)
     by_example = [metric for metric in metrics if not metric.at_once]
     at_once = [metric for metric in metrics if metric.at_once]
-    kept: dict[str, list[Tensor]] = defaultdict(list)
     read_at_once = {site for metric in at_once for site in metric.sites() if site in ACTIVATION_SITES}
     activations = read_at_once - {*SAMPLED}
     weights = {name: read_site(model, name) for name in _weight_sites(metrics)} | dict(references)
@@ -61,11 +61,11 @@ def measure_task(
     if by_example or activations:
         for batch in task.batches(model.device):
             for site, value in _pass(model, task, batch, by_example, activations, weights, readings).items():
-                kept[site].append(value)
-    whole = task.whole(model.device) | weights | {site: torch.cat(parts) for site, parts in kept.items()}
+                kept.add(site, value)
+    whole = task.whole(model.device) | weights | kept.whole()
     if read_at_once & {*SAMPLED}:
         whole |= langevin.around(model.module, whole["tokens"], task.fields["sampling"])
-    answers: dict[tuple[str, int | None], Answer] = {key: torch.cat(parts) for key, parts in readings.items()}
+    answers: dict[tuple[str, int | None], Answer] = dict(readings.whole())
     for metric in at_once:
         answers[metric.name, None] = metric.function(**{name: whole[name] for name in metric.reads})
     return answers
@@ -101,11 +101,11 @@ def measure_weights(
 
 def read_activations(model: SeriesModel, task: Task, sites: set[str]) -> dict[str, Tensor]:
     """Sites of one pass over a task, over all its examples; to be referred to from other checkpoints."""
-    kept: dict[str, list[Tensor]] = defaultdict(list)
+    kept: Gathered[str] = Gathered(task.n_examples)
     for batch in task.batches(model.device):
-        for site, value in _pass(model, task, batch, [], sites, {}, defaultdict(list)).items():
-            kept[site].append(value)
-    return {site: torch.cat(parts) for site, parts in kept.items()}
+        for site, value in _pass(model, task, batch, [], sites, {}, Gathered(task.n_examples)).items():
+            kept.add(site, value)
+    return kept.whole()
 
 
 def read_site(model: SeriesModel | StoredSites, name: str) -> Any:
@@ -139,7 +139,7 @@ def _pass(
     def on_attention(layer: int, attention: Attention) -> None:
         for metric in layered:
             sites = {name: attention if name == "attention" else given[name] for name in metric.reads}
-            readings[metric.name, layer].append(metric.function(**sites))
+            readings.add((metric.name, layer), metric.function(**sites))
         if layer == model.n_layers - 1 and not (later or lenses or kept):
             raise Enough
 
@@ -194,7 +194,7 @@ def _read(
 ) -> dict[str, Tensor]:
     """Call the metrics of one batch; return the sites to keep."""
     for metric in metrics:
-        readings[metric.name, None].append(metric.function(**{name: given[name] for name in metric.reads}))
+        readings.add((metric.name, None), metric.function(**{name: given[name] for name in metric.reads}))
     return {site: sites[site] for site in kept}
 
 
@@ -206,7 +206,7 @@ def _through_the_lens(
     for layer, sites in enumerate(stream.sites(hidden, wanted, given.get(TRANSLATORS))):
         for metric in metrics:
             arguments = {name: sites[name] if name in sites else given[name] for name in metric.reads}
-            readings[metric.name, layer].append(metric.function(**arguments))
+            readings.add((metric.name, layer), metric.function(**arguments))
 
 
 def _ablated(module: PreTrainedModel, batch: Mapping[str, Any], first: Remember) -> Callable[[Sequence[int]], Tensor]:

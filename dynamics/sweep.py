@@ -102,6 +102,7 @@ class _Sweep:
         with threads(self.settings.device, self.instruments.sizes["n_params"]):
             self._plan(started)
             self.series.release(anchor.checkpoint)
+            del anchor  # its file need not stay mapped
             for checkpoints in self._rounds():
                 with ahead(self.series, self._to_open(checkpoints)) as opened:
                     for checkpoint, future in opened:
