@@ -29,6 +29,9 @@ TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 # A trainer's folder also holds its optimizer and random state, which are no weights.
 NOT_WEIGHTS = ("optimizer", "scheduler", "rng_state", "training", "scaler")
 
+# Bytes of a file that are mapped at once for its hash.
+MAPPED = 1 << 24
+
 # Where training scripts put the state dict inside what they save.
 STATE_DICT_KEYS = ("model_state_dict", "state_dict", "model")
 # What stands beside it: nanoGPT's sizes, TransformerLens' configuration, without which GELU would pass for ReLU.
@@ -172,10 +175,14 @@ def hash_file(path: Path) -> str:
 @lru_cache(maxsize=16)  # a sweep opens the checkpoint that it builds its model from, and those it refers to, twice
 def _hash_file(path: Path, state: tuple[int, ...]) -> str:
     with path.open("rb") as file:
-        if path.suffix == ".safetensors" and state[-1]:  # mapped anyway, and copying costs an eighth more
-            with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-                return hashlib.sha256(content).hexdigest()
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        if path.suffix != ".safetensors":
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        # Mapped, as the tensors are, and a part at a time: to copy it costs an eighth more.
+        digest, size = hashlib.sha256(), state[-1]
+        for start in range(0, size, MAPPED):
+            with mmap(file.fileno(), min(MAPPED, size - start), access=ACCESS_READ, offset=start) as part:
+                digest.update(part)
+        return digest.hexdigest()
 
 
 def files_in(folder: Path) -> Files:
