@@ -36,6 +36,9 @@ MAPPED = 1 << 24
 STATE_DICT_KEYS = ("model_state_dict", "state_dict", "model")
 # What stands beside it: nanoGPT's sizes, TransformerLens' configuration, without which GELU would pass for ReLU.
 SETTINGS_KEYS = ("model_args", "config", "cfg")
+# What helps where a file cannot be read.
+AGAIN = "download or save it again"
+PUBLISHED_SO = "it has the hash that is published for it, so it was published like this, and this step has no weights"
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def open_weights(files: Files) -> Weights:
     tensors: dict[str, Tensor] = {}
     settings: dict[str, Any] = {}
     for path in files.weights:
-        tensors.update(_read(path, settings))
+        tensors.update(_read(path, settings, PUBLISHED_SO if path in files.digests else AGAIN))
     if not tensors:
         msg = f"{files.weights[0]} holds no tensors; expected a state dict, name -> tensor"
         raise CheckpointError(msg)
@@ -233,14 +236,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read(path: Path, settings: dict[str, Any]) -> dict[str, Tensor]:
+def _read(path: Path, settings: dict[str, Any], remedy: str) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
         except (OSError, SafetensorError) as error:
-            msg = f"cannot read {path}: {error}; the file is truncated or damaged: download or save it again"
+            msg = f"cannot read {path}: {error}; the file is truncated or damaged: {remedy}"
             raise CheckpointError(msg) from error
-    content = _load_torch(path)
+    content = _load_torch(path, remedy)
     beside = content if isinstance(content, Mapping) else {}
     for key in SETTINGS_KEYS:
         if isinstance(beside.get(key), Mapping):
@@ -248,7 +251,7 @@ def _read(path: Path, settings: dict[str, Any]) -> dict[str, Tensor]:
     return _state_dict(content, path)
 
 
-def _load_torch(path: Path) -> object:
+def _load_torch(path: Path, remedy: str) -> object:
     try:
         with path.open("rb") as file:
             is_zip = file.read(4) == b"PK\x03\x04"
@@ -263,7 +266,7 @@ def _load_torch(path: Path) -> object:
             )
             raise UnsafeCheckpoint(msg) from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        msg = f"cannot read {path}: {reason}; the file is truncated, damaged or no torch file: save it again"
+        msg = f"cannot read {path}: {reason}; the file is truncated, damaged or no torch file: {remedy}"
         raise CheckpointError(msg) from error
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import polars as pl
 
 from dynamics.errors import UsageError
+from dynamics.redaction import redact
 from dynamics.store import Store, to_json
 
 TABLES = (".csv", ".tsv", ".parquet")
@@ -111,8 +112,8 @@ def write_rows(
         "metrics": [_metric_row(name, axes[name], origin) for name in names],
         "tasks": [{"task": "imported", "task_hash": digest, "settings": to_json({"file": origin})}],
         "plans": pairs.with_columns(run_id=pl.lit(run_id), task_hash=pl.lit(digest), version=pl.lit(1)),
-        "runs": [{"run_id": run_id, "started": now, "finished": now, "recipe": to_json(recipe or {"import": origin}),
-                  "versions": to_json(versions), "host": socket.gethostname()}],
+        "runs": [{"run_id": run_id, "started": now, "finished": now, "versions": to_json(versions),
+                  "recipe": redact(to_json(recipe or {"import": origin})), "host": socket.gethostname()}],
         "measurements": frame.drop("tokens_seen").with_columns(
             weights_sha=pl.lit(""), task_hash=pl.lit(digest), version=pl.lit(1), run_id=pl.lit(run_id)
         ),

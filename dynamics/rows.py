@@ -11,6 +11,7 @@ from typing import Any
 
 from dynamics.checkpoint import Checkpoint
 from dynamics.prefetch import Opened, published_sha, weigh
+from dynamics.redaction import redact
 from dynamics.sources import Series
 from dynamics.store import to_json
 from dynamics.tasks import Task
@@ -77,6 +78,6 @@ def of_run(run_id: str, started: datetime, recipe: Mapping[str, Any]) -> dict[st
     """One time that something was measured."""
     versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
     return {
-        "run_id": run_id, "started": started, "recipe": to_json(recipe), "versions": to_json(versions),
+        "run_id": run_id, "started": started, "recipe": redact(to_json(recipe)), "versions": to_json(versions),
         "host": socket.gethostname(),
     }  # fmt: skip

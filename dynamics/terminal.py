@@ -47,7 +47,7 @@ class Bars:
 def progress_bars() -> Iterator[Bars]:
     """What long work reports to; Ctrl-C in it ends the command with a word about what stays."""
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import dynamics.sources.hub_client as client
 from conftest import tiny_model
 from dynamics.errors import UsageError
 from dynamics.prefetch import open_checkpoint
+from dynamics.sources.hub_files import Get, RemoteFile, Shelf
 from hub_series import REPO, files_of, publish
 from hub_stand_in import StandIn
 
@@ -192,3 +194,73 @@ def test_branches_that_move_are_seen_and_what_was_pinned_stays(hub: StandIn) -> 
     assert torch.equal(opened.weights.tensors["embed.W_E"], tiny_model(1000).embed.W_E)
     moved = dynamics.open_series(f"hub:{REPO}")
     assert moved.checkpoints[1].revision != series.checkpoints[1].revision
+
+
+def test_a_hub_that_asks_for_patience_beyond_reason_is_left_alone(hub: StandIn) -> None:
+    publish(hub, (0, 1000))
+    hub.fail("GET", "/refs", "status", (429, {"Retry-After": "300"}), times=-1)
+    with pytest.raises(UsageError, match="answered 429 and asks to wait 300 s; run again after that"):
+        dynamics.open_series(f"hub:{REPO}")
+    assert len(hub.requests("GET", "/refs")) == 1
+
+
+def test_a_file_that_was_published_damaged_says_so(hub: StandIn, tmp_path: Path) -> None:
+    """To download it again would not help."""
+    publish(hub, (0, 1000))
+    hub.repos[REPO].commit(files_of(0) | {FILE: files_of(5)[FILE][:9000]}, branch="step500")
+    failed = sweep(tmp_path).failed().row(0, named=True)
+    assert failed["step"] == 500
+    assert "it has the hash that is published for it, so it was published like this" in failed["note"]
+    assert "download" not in failed["note"]
+
+
+@pytest.mark.parametrize("token", ["hf_sec ret", "hf_sec\x01ret", "hf_secr\u00e9t"])
+def test_a_token_that_cannot_be_one_is_refused_without_being_shown(
+    hub: StandIn, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    publish(hub, (0, 1000))
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(UsageError, match="HF_TOKEN holds a character that no token has") as caught:
+        dynamics.open_series(f"hub:{REPO}")
+    assert "hf_sec" not in str(caught.value)
+    assert not hub.log
+
+
+def test_the_login_of_a_mirror_is_not_shown(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.url.replace("://", "://me:hunter2@"))
+    with pytest.raises(UsageError, match="acme/absent is not at http://127") as caught:
+        dynamics.open_series("hub:acme/absent")
+    assert "hunter2" not in str(caught.value)
+    monkeypatch.setenv("HF_ENDPOINT", "me:hunter2@mirror")
+    with pytest.raises(UsageError, match="HF_ENDPOINT is 'mirror'"):
+        dynamics.open_series("hub:acme/absent")
+
+
+def test_a_disk_that_cannot_be_written_to_is_said(
+    hub: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each checkpoint's own failure, and what was measured stays."""
+    publish(hub, (0, 1000, 2000))
+    sweep(tmp_path, steps="0")
+    receive = Shelf.receive
+
+    def full(self: Shelf, link: Path, file: RemoteFile, get: Get) -> None:
+        if link.name == FILE:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        receive(self, link, file, get)
+
+    monkeypatch.setattr(Shelf, "receive", full)
+    run = sweep(tmp_path)
+    assert run.checkpoints()["status"].to_list() == ["measured", "failed", "failed"]
+    assert "No space left on device; free some space, or set HF_HUB_CACHE" in run.failed()["note"][0]
+    monkeypatch.setenv("HF_HUB_CACHE", "/proc/no-folder")
+    with pytest.raises(UsageError, match="cannot write to /proc/no-folder"):
+        dynamics.open_series(f"hub:{REPO}")
+
+
+def test_files_with_names_that_no_disk_takes_are_not_listed(hub: StandIn) -> None:
+    publish(hub, (0, 1000))
+    for commit in hub.repos[REPO].commits.values():
+        commit |= {"a\x00b.safetensors": b"x", "c\nd.json": b"y"}
+    series = dynamics.open_series(f"hub:{REPO}")
+    open_checkpoint(series, series.checkpoints[0])

@@ -90,6 +90,28 @@ def test_a_disk_budget_holds_for_other_file_systems_too(
     run = dynamics.measure(series, ["sum_of_squared_weights"], out=tmp_path / "run")
     assert run.checkpoints()["status"].to_list() == ["measured", "measured"]
     assert len(list((tmp_path / "cache").rglob("model.safetensors"))) == 1
+    small = dynamics.open_series(f"folder:file://{trainer_output}", disk_budget=10)
+    with pytest.raises(CheckpointError, match="more than the disk budget of 10; allow 1MB or more"):
+        small.fetch(small.checkpoints[0])
+
+
+def test_a_login_in_an_address_is_neither_shown_nor_stored(
+    trainer_output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DYNAMICS_CACHE", str(tmp_path / "cache"))
+    memory = fsspec.filesystem("memory")
+    memory.put(f"{trainer_output}/", "/me:hunter2@host/run/", recursive=True)
+    place = "folder:memory://me:hunter2@host/run"
+    series = dynamics.open_series(place)
+    assert series.source == "folder:memory://host/run"
+    settings = dynamics.Settings(recipe={"series": [{"source": place}]})
+    run = dynamics.measure(series, ["sum_of_squared_weights"], out=tmp_path / "out", settings=settings)
+    assert run.query("SELECT recipe FROM runs").item() == '{"series": [{"source": "folder:memory://host/run"}]}'
+    memory.rm("/me:hunter2@host", recursive=True)
+    with pytest.raises(UsageError, match="cannot list 'memory://host/run'") as caught:
+        dynamics.open_series(place)
+    assert "hunter2" not in str(caught.value)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -7,6 +7,7 @@ to the same commit as the weights, and never from another repo, which nothing wo
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,7 @@ def _model(config: Mapping[str, Any]) -> str:
 
 def _run(name: str, folder: Path) -> Any:
     file = f"{name.rpartition('.')[0]}.py"
-    if not (folder / file).is_file():
+    if not re.fullmatch(r"[\w-]+\.\w+", name) or not (folder / file).is_file():
         msg = f"the configuration names {name!r}, and {file} is not beside it; code from another repo is not run"
         raise CheckpointError(msg)
     from transformers.dynamic_module_utils import get_class_from_dynamic_module  # nobody else needs transformers here

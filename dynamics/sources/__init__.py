@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from dynamics.checkpoint import Checkpoint, Files
-from dynamics.errors import UsageError, unknown
+from dynamics.errors import CheckpointError, UsageError, unknown
 from dynamics.sources.inspection import Publication, inspect
 from dynamics.sources.steps import select_steps
 
@@ -106,7 +106,25 @@ def open_series(
     budget = read_size(disk_budget) if isinstance(disk_budget, str) else disk_budget
     series = _open(locator, name, Access(include_defective, budget, trust_remote_code))
     chosen = series.select(steps)
-    return chosen if include_defective else chosen.without_defects(series.checkpoints[-1])
+    kept = chosen if include_defective else chosen.without_defects(series.checkpoints[-1])
+    if budget is not None:
+        _check_budget(kept, budget)
+    return kept
+
+
+def _check_budget(series: Series, budget: int) -> None:
+    """Refuse a budget that one checkpoint is too large for, before anything is downloaded."""
+    from dynamics.sources.hub_disk import check_fits
+
+    for checkpoint in series.checkpoints if series.publication else ():
+        try:
+            size = series.publication.weigh(checkpoint).n_bytes  # pyright: ignore[reportOptionalMemberAccess]
+        except CheckpointError:
+            continue  # fetching it will say why
+        try:
+            check_fits(size, budget, f"the weights of {checkpoint} take")
+        except CheckpointError as error:
+            raise UsageError(str(error)) from error
 
 
 def _open(locator: str, name: str | None, access: Access) -> Series:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from huggingface_hub import HfApi, constants, hf_hub_url
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
 from dynamics.errors import CheckpointError, UsageError
+from dynamics.redaction import redact
 from dynamics.sources.hub_errors import NotThere, Passing, plain_errors
 from dynamics.sources.hub_files import Damaged, RemoteFile, Shelf
 
@@ -32,7 +34,7 @@ T = TypeVar("T")
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each repetition
 PATIENCE = 90.0  # seconds after which no call is repeated any more
 DOWNLOADS_OF_A_DAMAGED_FILE = 3
-LONGEST_WAIT = 120.0  # seconds that a hub may ask us to wait
+LONGEST_WAIT = 120.0  # seconds; a hub that asks for more is not waited for
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -48,6 +50,11 @@ class Hub:
     kind: Literal["model", "dataset"] = "model"
     gave_up: list[str] = field(default_factory=list, compare=False)
     shelves: dict[str, Shelf] = field(default_factory=dict, compare=False)
+
+    @property
+    def address(self) -> str:
+        """The endpoint as anybody may see it."""
+        return redact(self.endpoint)
 
     def resolve(self, repo: str, revision: str) -> str:
         """The commit of a branch or a tag; a commit is its own."""
@@ -86,7 +93,8 @@ class Hub:
 
         def ask() -> dict[str, dict[str, Any]]:
             items = self._pages(repo, f"tree/{_commit(commit)}", recursive="true", expand="false")
-            files = (item for item in items if item["type"] == "file")
+            # No file system takes control characters, and no file that is wanted has one in its name.
+            files = (item for item in items if item["type"] == "file" and item["path"].isprintable())
             return {f["path"]: asdict(RemoteFile(f["size"], f.get("lfs", {}).get("oid"), f["oid"])) for f in files}
 
         listed = self._listed(repo, f"files/{_commit(commit)}.json", ask, for_ever=True)
@@ -121,6 +129,10 @@ class Hub:
                     msg += f"; it was downloaded {damaged} times and not kept: the published file itself is damaged"
                     raise CheckpointError(msg) from error
                 raise Passing(msg) from error
+            except OSError as error:
+                if error.errno is None:  # the client's own errors are of this kind too
+                    raise
+                raise _not_written(link.parent, error) from error
 
         return self._repeat(what, fetch), expected.sha
 
@@ -187,11 +199,14 @@ class Hub:
             msg = f"{repo} has not been listed before, and HF_HUB_OFFLINE forbids to ask; run once without it"
             raise NotThere(msg)
         answer = self._repeat(repo, ask)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        (self._folder(repo) / "snapshots").mkdir(exist_ok=True)  # without it other tools take the cache for damaged
-        partial = kept.with_name(f"{kept.name}.{os.getpid()}.partial")
-        partial.write_text(json.dumps(answer), "utf-8")
-        partial.replace(kept)
+        partial = kept.with_name(f"{kept.name}.{os.getpid()}.{threading.get_ident()}.partial")
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            (self._folder(repo) / "snapshots").mkdir(exist_ok=True)  # without it other tools take the cache for damaged
+            partial.write_text(json.dumps(answer), "utf-8")
+            partial.replace(kept)
+        except OSError as error:
+            raise _not_written(kept.parent, error) from error
         return answer
 
     def _repeat(self, what: str, ask: Callable[[], T]) -> T:
@@ -199,16 +214,20 @@ class Hub:
         # A hub that could not be reached with patience is asked just once more for each further thing.
         for wait in (None,) if self.gave_up else (*WAITS, None):
             try:
-                with plain_errors(what, self.endpoint):
+                with plain_errors(what, self.address):
                     answer = ask()
                 self.gave_up.clear()
                 return answer
             except Passing as error:
+                if error.retry_after > LONGEST_WAIT:
+                    self.gave_up.append(what)
+                    msg = f"{what}: {error} and asks to wait {error.retry_after:.0f} s; run again after that"
+                    raise CheckpointError(msg) from error.__cause__
                 if wait is None or time.monotonic() - begun > PATIENCE:
                     self.gave_up.append(what)
                     msg = f"{what}: {error}, after {round(time.monotonic() - begun)} s of trying; try again later"
                     raise CheckpointError(msg) from error.__cause__
-                time.sleep(max(wait, min(error.retry_after, LONGEST_WAIT)))
+                time.sleep(max(wait, error.retry_after))
         raise AssertionError
 
 
@@ -218,14 +237,28 @@ def connect() -> Hub:
     offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on") or constants.HF_HUB_OFFLINE
     endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT or "https://huggingface.co"
     if not endpoint.startswith(("http://", "https://")):
-        msg = f"HF_ENDPOINT is {endpoint!r}; expected an address, such as https://huggingface.co"
+        shown = endpoint.rsplit("@", 1)[-1]
+        msg = f"HF_ENDPOINT is {shown!r}; expected an address, such as https://huggingface.co"
         raise UsageError(msg)
     return Hub(endpoint.rstrip("/"), Path(cache).expanduser(), offline)
 
 
 def _token() -> str | bool:
     """The token of the environment; False keeps the client from looking for one elsewhere."""
-    return os.environ.get("HF_TOKEN", "").strip() or False
+    token = os.environ.get("HF_TOKEN", "").strip()
+    if not all("!" <= character <= "~" for character in token):
+        msg = "HF_TOKEN holds a character that no token has, such as a space within it; copy it from the hub again"
+        raise UsageError(msg)
+    return token or False
+
+
+def _not_written(place: Path, error: OSError) -> CheckpointError:
+    """A full disk or a folder that may not be written to."""
+    msg = (
+        f"cannot write to {place}: {error.strerror or error}; free some space, or set HF_HUB_CACHE to a folder that "
+        "can be written to, and run again: what has arrived is kept"
+    )
+    return CheckpointError(msg)
 
 
 def _commit(text: str) -> str:

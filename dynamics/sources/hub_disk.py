@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dynamics.errors import UsageError
+from dynamics.errors import CheckpointError, UsageError
 from dynamics.sources.hub_files import RemoteFile
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -31,6 +31,13 @@ def read_size(text: str) -> int:
 def sizes_and_hashes(links: Mapping[Path, RemoteFile]) -> tuple[dict[Path, int], dict[Path, str]]:
     """Of the files of a checkpoint: what each takes, and the published hash of those that have one."""
     return {link: f.size for link, f in links.items()}, {link: f.sha for link, f in links.items() if f.sha}
+
+
+def check_fits(size: int, budget: int, what: str = "its weights take") -> None:
+    """Raise `CheckpointError` where a checkpoint alone is more than the budget."""
+    if size > budget:
+        msg = f"{what} {size:,} bytes, more than the disk budget of {budget:,}; allow {-(-size // 10**6)}MB or more"
+        raise CheckpointError(msg)
 
 
 @dataclass
@@ -58,6 +65,7 @@ class DiskBudget:
 
     def reserve(self, key: Key, files: Mapping[Path, int], names: Mapping[Path, str]) -> None:
         """Make room for a checkpoint's files and take it into use; `names` are the hashes of what they hold."""
+        check_fits(sum(files.values()), self.limit)
         with self._changed:
             self.names |= names
             self.holds[key] = files

@@ -13,6 +13,7 @@ import fsspec
 
 from dynamics.checkpoint import Checkpoint, Files
 from dynamics.errors import CheckpointError, UsageError
+from dynamics.redaction import redact
 from dynamics.sources import Access, Series
 from dynamics.sources.folder import Entry, find_steps
 from dynamics.sources.hub_disk import DiskBudget
@@ -25,13 +26,14 @@ WAIT = 1.0  # seconds before the second attempt, doubled for each further one
 def open_remote(place: str, series: str | None, access: Access) -> Series:
     """List the checkpoints in a folder of another file system. Raises `UsageError` where it cannot be listed."""
     if access.trust_remote_code:
-        msg = f"code is not run from {place!r}; copy the checkpoints to this machine and open them as folder:PATH"
+        msg = f"code is not run from {redact(place)!r}; copy the checkpoints here and open them as folder:PATH"
         raise UsageError(msg)
     try:
         system, root = fsspec.url_to_fs(place)
         listed = system.ls(root, detail=True)
     except (OSError, ImportError, ValueError) as error:
-        msg = f"cannot list {place!r}: {error}; expected a folder that fsspec can open with what is installed"
+        said = redact(f"{place!r}: {error}", place)
+        msg = f"cannot list {said}; expected a folder that fsspec can open with what is installed"
         raise UsageError(msg) from error
     entries = []
     for item in sorted(listed, key=lambda item: item["name"]):
@@ -39,13 +41,13 @@ def open_remote(place: str, series: str | None, access: Access) -> Series:
         names = system.ls(item["name"], detail=False) if is_folder else ()
         inside = frozenset(path.rsplit("/", 1)[-1] for path in names) if is_folder else None
         entries.append(Entry(item["name"].rstrip("/").rsplit("/", 1)[-1], inside))
-    found, ignored = find_steps(place, entries)
+    found, ignored = find_steps(redact(place), entries)
     name = series or root.rstrip("/").rsplit("/", 1)[-1]
     budget = DiskBudget(access.disk_budget) if access.disk_budget is not None else None
     kept = _cache() / hashlib.sha256(place.encode()).hexdigest()[:16]
     copier = _Copier(system, root.rstrip("/"), kept, found, budget)
     checkpoints = tuple(Checkpoint(name, step, revision=found[step]) for step in sorted(found))
-    return Series(name, f"folder:{place}", checkpoints, copier.fetch, tuple(ignored), release=copier.release)
+    return Series(name, f"folder:{redact(place)}", checkpoints, copier.fetch, tuple(ignored), release=copier.release)
 
 
 @dataclass
@@ -64,7 +66,8 @@ class _Copier:
             return self._fetch(f"{self.root}/{self.found[checkpoint.step]}", ("", checkpoint.step))
         except OSError as error:
             self.release(checkpoint)
-            msg = f"cannot copy {self.root}/{self.found[checkpoint.step]}: {error}; try again later"
+            said = redact(f"{self.root}/{self.found[checkpoint.step]}: {error}", f"://{self.root.lstrip('/')}")
+            msg = f"cannot copy {said}; try again later"
             raise CheckpointError(msg) from error
         except CheckpointError:
             self.release(checkpoint)
