@@ -32,7 +32,7 @@ def audit(series: Series, watch: Callable[[Checkpoint], None] = lambda _: None) 
         rows.append({
             "stage": checkpoint.stage, "step": checkpoint.step, "revision": checkpoint.revision,
             "bytes": weighed.n_bytes if weighed else None, "weights_sha": " ".join(hashes) or None,
-            "problem": finding.problem,
+            "problem": finding.problem or finding.unanswered,
         })  # fmt: skip
     return pl.DataFrame(rows, schema=SCHEMA)
 

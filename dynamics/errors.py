@@ -3,7 +3,8 @@
     DynamicsError
     ├── UsageError          an unknown name or an impossible request; nothing was started (exit code 2)
     ├── CheckpointError     one checkpoint cannot be read; it is recorded as failed and the run goes on
-    │   └── UnsafeCheckpoint    reading it would run a stranger's code
+    │   ├── UnsafeCheckpoint    reading it would run a stranger's code
+    │   └── Unanswered          its source does not answer now; that says nothing of the checkpoint
     └── StoreError          the run's database cannot be used
 
 Every message says what failed, the value, what was expected and what to do.
@@ -29,6 +30,10 @@ class CheckpointError(DynamicsError):
 
 class UnsafeCheckpoint(CheckpointError):
     """Reading the checkpoint would run code that it brings along."""
+
+
+class Unanswered(CheckpointError):
+    """The source of a checkpoint cannot be asked now, and may answer later."""
 
 
 class StoreError(DynamicsError):

@@ -11,6 +11,7 @@ import torch
 import dynamics
 import dynamics.sources.hub_client as client
 from conftest import tiny_model
+from dynamics.audit import audit
 from dynamics.errors import UsageError
 from dynamics.prefetch import open_checkpoint
 from dynamics.sources.hub_files import Get, RemoteFile, Shelf
@@ -264,3 +265,26 @@ def test_files_with_names_that_no_disk_takes_are_not_listed(hub: StandIn) -> Non
         commit |= {"a\x00b.safetensors": b"x", "c\nd.json": b"y"}
     series = dynamics.open_series(f"hub:{REPO}")
     open_checkpoint(series, series.checkpoints[0])
+
+
+def test_a_hub_that_does_not_answer_says_nothing_against_a_checkpoint(hub: StandIn, tmp_path: Path) -> None:
+    """It fails, so that the command's exit code tells that something is missing; it is not left out as defective."""
+    publish(hub, (0, 1000, 2000))
+    hub.fail("GET", f"/tree/{hub.repos[REPO].branches['step1000']}", "status", 503, times=-1)
+    series = dynamics.open_series(f"hub:{REPO}")
+    assert not series.left_out
+    assert series.notes[-1] == "the published weights of 2 checkpoints were compared, and 0 are left out"
+    assert "the hub answered 503" in audit(series)["problem"][1]
+    run = sweep(tmp_path)
+    assert run.checkpoints()["status"].to_list() == ["measured", "failed", "measured"]
+
+
+def test_with_half_of_a_series_at_hand_the_other_half_fails(
+    hub: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(hub, (0, 1000, 2000))
+    sweep(tmp_path, steps="0,1000")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    run = sweep(tmp_path)
+    assert run.checkpoints()["status"].to_list() == ["measured", "measured", "failed"]
+    assert "HF_HUB_OFFLINE forbids" in run.failed()["note"].item()

@@ -80,7 +80,8 @@ class Series:
             msg = f"all {len(bad)} checkpoints chosen of {self.name} are defective, first {bad[0][0]}: {bad[0][1]}; " \
                   "'--include-defective' keeps them"  # fmt: skip
             raise UsageError(msg)
-        note = f"the published weights of {len(findings)} checkpoints were compared, and {len(bad)} are left out"
+        compared = sum(not finding.unanswered for finding in findings.values())
+        note = f"the published weights of {compared} checkpoints were compared, and {len(bad)} are left out"
         return replace(self, checkpoints=good, left_out=bad, notes=(*self.notes, note))
 
 

@@ -24,9 +24,9 @@ import httpx2
 from huggingface_hub import HfApi, constants, hf_hub_url
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
-from dynamics.errors import CheckpointError, UsageError
+from dynamics.errors import CheckpointError, Unanswered, UsageError
 from dynamics.redaction import redact
-from dynamics.sources.hub_errors import NotThere, Passing, plain_errors
+from dynamics.sources.hub_errors import NotAsked, NotThere, Passing, plain_errors
 from dynamics.sources.hub_files import Damaged, RemoteFile, Shelf
 
 T = TypeVar("T")
@@ -197,7 +197,7 @@ class Hub:
                 kept.unlink()  # cut short by a kill: listed again
         if self.offline:
             msg = f"{repo} has not been listed before, and HF_HUB_OFFLINE forbids to ask; run once without it"
-            raise NotThere(msg)
+            raise NotAsked(msg)
         answer = self._repeat(repo, ask)
         partial = kept.with_name(f"{kept.name}.{os.getpid()}.{threading.get_ident()}.partial")
         try:
@@ -222,11 +222,12 @@ class Hub:
                 if error.retry_after > LONGEST_WAIT:
                     self.gave_up.append(what)
                     msg = f"{what}: {error} and asks to wait {error.retry_after:.0f} s; run again after that"
-                    raise CheckpointError(msg) from error.__cause__
+                    raise Unanswered(msg) from error.__cause__
                 if wait is None or time.monotonic() - begun > PATIENCE:
                     self.gave_up.append(what)
-                    msg = f"{what}: {error}, after {round(time.monotonic() - begun)} s of trying; try again later"
-                    raise CheckpointError(msg) from error.__cause__
+                    tried = f"after {round(time.monotonic() - begun)} s of trying"
+                    msg = f"{what}: {error} at {self.address}, {tried}; try again later"
+                    raise Unanswered(msg) from error.__cause__
                 time.sleep(max(wait, error.retry_after))
         raise AssertionError
 

@@ -17,11 +17,15 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from dynamics.errors import CheckpointError
+from dynamics.errors import CheckpointError, Unanswered
 
 
 class NotThere(CheckpointError):
     """The hub has no such repo, revision or file."""
+
+
+class NotAsked(NotThere, Unanswered):
+    """What has not been listed before is not at hand while the hub may not be asked."""
 
 
 class Passing(Exception):

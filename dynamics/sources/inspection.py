@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dynamics.checkpoint import Checkpoint
-from dynamics.errors import CheckpointError
+from dynamics.errors import CheckpointError, Unanswered
 
 REQUESTS_AT_ONCE = 8
 
@@ -53,10 +53,11 @@ class Publication:
 
 @dataclass(frozen=True)
 class Finding:
-    """One checkpoint: what it weighs, and what is wrong with it, if anything."""
+    """One checkpoint: what it weighs, and what is wrong with it, if anything; or why that is not known."""
 
     weighed: Weighed | None
     problem: str = ""
+    unanswered: str = ""
 
 
 def inspect(
@@ -69,6 +70,7 @@ def inspect(
     everything = tuple(dict.fromkeys((*checkpoints, *publication.also(), *_reported_with(publication, checkpoints))))
     weighed: dict[Checkpoint, Weighed] = {}
     problems: dict[Checkpoint, str] = {}
+    unanswered: dict[Checkpoint, str] = {}
 
     def weigh(checkpoint: Checkpoint) -> Weighed | CheckpointError:
         try:
@@ -79,7 +81,9 @@ def inspect(
     with ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="audit") as pool:
         for checkpoint, answer in zip(everything, pool.map(weigh, everything), strict=True):
             watch(checkpoint)
-            if isinstance(answer, CheckpointError):
+            if isinstance(answer, Unanswered):  # no defect: fetching it says that something is missing
+                unanswered[checkpoint] = str(answer)
+            elif isinstance(answer, CheckpointError):
                 problems[checkpoint] = str(answer)
             else:
                 weighed[checkpoint] = answer
@@ -94,7 +98,7 @@ def inspect(
         if seen is not None and abs(seen - tokens) > unit:
             said = f"its name says {tokens:,} tokens, but {checkpoint.step} steps are {seen:,}"
             problems.setdefault(checkpoint, said)
-    return {c: Finding(weighed.get(c), problems.get(c, "")) for c in checkpoints}
+    return {c: Finding(weighed.get(c), problems.get(c, ""), unanswered.get(c, "")) for c in checkpoints}
 
 
 def _reported_with(publication: Publication, checkpoints: tuple[Checkpoint, ...]) -> list[Checkpoint]:
