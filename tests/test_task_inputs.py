@@ -176,6 +176,17 @@ def test_text_that_cannot_be_used_says_why(reader: Subject, tmp_path: Path) -> N
         build_task("text", {"path": short, "length": 2}, Subject(3, 16, 0, reader.tokenizer))
 
 
+@pytest.mark.parametrize(("name", "some"), [("langevin", {}), ("tuned_lens", {"n_training": 2, "n_examples": 1})])
+def test_a_usual_window_is_cut_to_the_context_and_one_that_is_asked_for_is_not(
+    name: str, some: dict, reader: Subject, tmp_path: Path
+) -> None:
+    path = letters(tmp_path / "text.txt", 100)
+    assert build_task(name, {"path": path} | some, reader).tokens.shape[1] == 16
+    assert build_task(name, {"path": path, "length": 9} | some, reader).tokens.shape[1] == 10
+    with pytest.raises(UsageError, match=f"{name.replace('_', ' ')} windows of 16 tokens.*exceed the model's context"):
+        build_task(name, {"path": path, "length": 16} | some, reader)
+
+
 def test_unknown_tasks_and_settings_name_what_there_is() -> None:
     with pytest.raises(UsageError, match=r"repeated_token.*repeated_tokens"):
         build_task("repeated_token", {}, SMALL)

@@ -16,7 +16,7 @@ FIELDS = (*text.FIELDS, "sampling", "n_beta", "burn_in")
 
 
 class Settings(text.Settings):
-    """The text as for the task 'text', in windows of 64 tokens unless `length` says otherwise.
+    """The text as for the task 'text', in windows of 64 tokens, or what the context has room for, unless `length` says otherwise.
 
     `n_beta` is the inverse temperature, `localization` the pull back to the checkpoint's weights, `step_size` that of
     the dynamics. Each of `chains` takes `draws` steps on mini-batches of `batch_size` windows; the first `burn_in` are
@@ -25,7 +25,6 @@ class Settings(text.Settings):
 
     n_examples: int = Field(default=256, ge=1)
     stderr_of: str = "local_learning_coefficient"
-    length: int | None = Field(default=64, ge=2)
     n_beta: float = Field(default=30.0, gt=0)
     localization: float = Field(default=300.0, ge=0)
     step_size: float = Field(default=1e-4, gt=0)
@@ -37,7 +36,7 @@ class Settings(text.Settings):
 
 def build(settings: Settings, subject: Subject) -> Task:
     """Windows of the text and what the sampling needs to know."""
-    settings = text.within_context(settings, subject)
+    settings = text.with_length(settings, subject, usual=64, what="langevin")
     windows = text.build(settings, subject)
     how = Sampling(
         settings.n_beta, settings.localization, settings.step_size, settings.chains, settings.draws,

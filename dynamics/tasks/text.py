@@ -96,11 +96,10 @@ def window_length(asked: int | None, subject: Subject, *, usual: int, what: str)
 Wider = TypeVar("Wider", bound=Settings)
 
 
-def within_context(settings: Wider, subject: Subject) -> Wider:
-    """The same settings, with windows no longer than the model's context takes beside the start token."""
-    if settings.length is None or settings.length < subject.n_ctx:
-        return settings
-    return settings.model_copy(update={"length": subject.n_ctx - 1})
+def with_length(settings: Wider, subject: Subject, *, usual: int, what: str) -> Wider:
+    """The same settings with the length of a window decided, for a task whose usual length is another."""
+    length = window_length(settings.length, subject, usual=usual, what=what)
+    return settings.model_copy(update={"length": length})
 
 
 def _windows(read: Iterable[Read], length: int) -> tuple[list[list[int]], list[int], int]:

@@ -17,14 +17,13 @@ FIELDS = (*text.FIELDS, "training_tokens", "training")
 
 
 class Settings(text.Settings):
-    """The text as for the task 'text', in windows of 128 tokens unless `length` says otherwise: `n_training` to train
-    on and `n_examples` others. Adam takes `steps` steps of `rows` positions each, with a learning rate that falls
-    from `learning_rate` to 0.
+    """The text as for the task 'text', in windows of 128 tokens, or what the context has room for, unless `length`
+    says otherwise: `n_training` to train on and `n_examples` others. Adam takes `steps` steps of `rows` positions
+    each, with a learning rate that falls from `learning_rate` to 0.
     """
 
     n_examples: int = Field(default=32, ge=1)
     stderr_of: str = "tuned_lens_kl"
-    length: int | None = Field(default=128, ge=2)
     n_training: int = Field(default=96, ge=1)
     steps: int = Field(default=100, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -33,7 +32,7 @@ class Settings(text.Settings):
 
 def build(settings: Settings, subject: Subject) -> Task:
     """The windows are drawn together and then parted by the seed, so that none is in both."""
-    settings = text.within_context(settings, subject)
+    settings = text.with_length(settings, subject, usual=128, what="tuned lens")
     n = settings.n_training + settings.n_examples
     windows = text.build(settings.model_copy(update={"n_examples": n}), subject)
     if windows.n_examples < n:
