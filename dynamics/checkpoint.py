@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -36,6 +37,7 @@ MAPPED = 1 << 24
 STATE_DICT_KEYS = ("model_state_dict", "state_dict", "model")
 # What stands beside it: nanoGPT's sizes, TransformerLens' configuration, without which GELU would pass for ReLU.
 SETTINGS_KEYS = ("model_args", "config", "cfg")
+SETTLED = 60.0  # seconds after which a torch file is taken for finished
 # What helps where a file cannot be read.
 AGAIN = "download or save it again"
 PUBLISHED_SO = "it has the hash that is published for it, so it was published like this, and this step has no weights"
@@ -194,9 +196,18 @@ def files_in(folder: Path) -> Files:
     weights = _weight_files(folder)
     return Files(
         weights, config if config.exists() else None, tokenizer if tokenizer.exists() else None,
-        # Trainers write each checkpoint once; torch files such as nanoGPT's ckpt.pt are written over and over.
-        immutable=all(path.suffix == ".safetensors" for path in weights),
+        immutable=are_settled(weights),
     )  # fmt: skip
+
+
+def are_settled(paths: Sequence[Path]) -> bool:
+    """Whether files may stay mapped: a trainer writes each checkpoint once, and whoever does not is found out.
+
+    Safetensors are written when a checkpoint is complete; torch files, such as nanoGPT's `ckpt.pt`, may be written over
+    and over, and count once nobody has written to them for a minute.
+    """
+    now = time.time()
+    return all(path.suffix == ".safetensors" or now - path.stat().st_mtime > SETTLED for path in paths)
 
 
 def _weight_files(folder: Path) -> tuple[Path, ...]:

@@ -98,6 +98,7 @@ class Instruments:
 
         Afterwards the checkpoint is held for those after it.
         """
+        opened.weights.check_unchanged()  # a mapped file that has become shorter must not be touched
         stored = self.reader.read(opened.weights) if self.reads_files else None
         earlier = self.predecessors.sites(opened.checkpoint, stored, before) if stored else {}
         frames = []
@@ -108,9 +109,8 @@ class Instruments:
             self.model.load(opened.weights)
         for name, group in by_task.items():
             frames += self._of_task(name, group, earlier) if name else self._of_weights(stored, group, earlier)
-        opened.weights.check_unchanged()
-        for held in before:
-            held.weights.check_unchanged()
+        for weights in (opened.weights, *(held.weights for held in before), *self.references.opened):
+            weights.check_unchanged()
         self.predecessors.keep(opened, stored)
         return pl.concat(frames)
 

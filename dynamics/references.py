@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class References:
     sites: dict[str, Any] = field(default_factory=dict)
     activations: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
+    opened: list[Weights] = field(default_factory=list)  # without their tensors: the files that sites are mapped from
 
     def task_hash(self, metric: Metric, own: str) -> str:
         """The hash of a metric's inputs: a checkpoint that it refers to is one of them.
@@ -81,6 +82,7 @@ def read_references(
                 read = read_activations(model, task, activations)
                 references.activations.setdefault(name, {}).update({f"{s}_{which}": t for s, t in read.items()})
         references.hashes[which] = opened.weights.sha
+        references.opened.append(replace(opened.weights, tensors={}))
         series.release(series.checkpoints[place])
     return references
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +18,11 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import dynamics
 from conftest import tiny_model
+from dynamics.checkpoint import SETTLED
 from dynamics.errors import CheckpointError, UsageError
 from dynamics.model import SeriesModel
 from dynamics.prefetch import open_checkpoint
+from dynamics.sweep import Progress
 from dynamics.training import save
 
 
@@ -221,3 +225,32 @@ def test_folders_that_are_numbered_otherwise_are_no_steps(tmp_path: Path) -> Non
         dynamics.open_series(f"folder:{tmp_path}")
     save(tiny_model(0), tmp_path / "model_100", None)
     assert steps_of(dynamics.open_series(f"folder:{tmp_path}")) == [100]
+
+
+def test_torch_files_stay_mapped_once_nobody_writes_to_them(tmp_path: Path) -> None:
+    """Copied while they are young: a training script may be writing them over."""
+    for step in (10, 20):
+        torch.save(dict(tiny_model(step).state_dict()), tmp_path / f"ckpt_{step}.pt")
+    old = time.time() - 2 * SETTLED
+    os.utime(tmp_path / "ckpt_10.pt", (old, old))
+    series = dynamics.open_series(f"folder:{tmp_path}")
+    assert [open_checkpoint(series, c).weights.immutable for c in series.checkpoints] == [True, False]
+    run = dynamics.measure(series, ["sum_of_squared_weights"], out=tmp_path / "run")
+    for row in run.measurements().iter_rows(named=True):
+        exact = sum(float(p.detach().double().pow(2).sum()) for p in tiny_model(row["step"]).parameters())
+        assert row["value"] == pytest.approx(exact, rel=1e-5)
+
+
+def test_a_reference_that_is_written_to_during_a_sweep_is_noticed(tmp_path: Path) -> None:
+    """Its matrices may still be mapped from the file: distances to one that has changed are no numbers."""
+    for step in (10, 20, 30):
+        save(tiny_model(step), tmp_path / "out" / f"step{step}", None)
+
+    def watch(event: Progress) -> None:
+        if event.checkpoint.step == 10:
+            os.utime(tmp_path / "out" / "step30" / "model.safetensors", (0, 0))
+
+    series = dynamics.open_series(f"folder:{tmp_path / 'out'}")
+    run = dynamics.measure(series, ["distance_to_final"], out=tmp_path / "run", watch=watch)
+    assert run.checkpoints()["status"].to_list()[:2] == ["measured", "failed"]
+    assert "step30/model.safetensors was written to while it was measured" in run.failed()["note"][0]

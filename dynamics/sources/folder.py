@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dynamics.checkpoint import NOT_WEIGHTS, TORCH_SUFFIXES, Checkpoint, Files, files_in, read_json
+from dynamics.checkpoint import NOT_WEIGHTS, TORCH_SUFFIXES, Checkpoint, Files, are_settled, files_in, read_json
 from dynamics.errors import CheckpointError, UsageError
 from dynamics.sources import Access, Series
 
@@ -52,7 +52,7 @@ def open_source(place: str, series: str | None = None, access: Access | None = N
     def fetch(checkpoint: Checkpoint) -> Files:
         path = root / found[checkpoint.step]
         if not path.is_dir():
-            return Files((path,))
+            return Files((path,), immutable=path.exists() and are_settled((path,)))
         return replace(files_in(path), code=path) if trusted else files_in(path)
 
     logged = _logged(root / found[max(found)] / STATE)

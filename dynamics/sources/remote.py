@@ -90,7 +90,9 @@ class _Copier:
         for path in weights:
             self._copy(path, local[path])
         small = {name: self._copy(path, self._local(path)) for name, path in beside.items()}
-        return Files(tuple(local.values()), small.get("config.json"), small.get("tokenizer.json"))
+        return Files(
+            tuple(local.values()), small.get("config.json"), small.get("tokenizer.json"), immutable=True
+        )
 
     def _local(self, path: str) -> Path:
         """Where a file is kept here: under another name once it has changed there."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
 if TYPE_CHECKING:
@@ -31,9 +33,11 @@ SIZES = {"70M": (6, 512, 8), "160M": (12, 768, 12)}  # layers, width, heads
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 STEPS, ROUNDS = 3, 2
 TOKENS = torch.arange(64)[None]
-OURS, MAPPED = "swap (copied: torch files)", "swap (mapped: safetensors)"
+MAPPED, TORCH = "swap (mapped: safetensors)", "swap (mapped: torch files)"
+FRESH = "swap (copied: torch files written within the last minute)"
 STREAMED = "swap (mapped, layers brought one by one: device_map='disk')"
-THEIRS, LENS = "from_pretrained", "TransformerLens"
+THEIRS, THEIR_TORCH, LENS = "from_pretrained", "from_pretrained (torch files)", "TransformerLens"
+BESIDE = "torch"  # the subfolder with the same weights as torch files
 
 
 def main() -> Iterator[str]:
@@ -51,7 +55,8 @@ def _load() -> Iterator[str]:
             for dtype, kind in DTYPES.items():
                 place = Path(folder) / f"{size}-{dtype}"
                 _save(place, shape, kind)
-                found = {method: _apart(method, place) for method in (THEIRS, OURS, MAPPED, STREAMED)}
+                methods = (THEIRS, THEIR_TORCH, MAPPED, TORCH, FRESH, STREAMED)
+                found = {method: _apart(method, place) for method in methods}
                 if lens is not None:
                     found[LENS] = _apart(LENS, place, lens)
                 yield from _lines(f"{size} {dtype}", found)
@@ -79,6 +84,10 @@ def _save(place: Path, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
     for step in range(STEPS):
         torch.manual_seed(step)
         AutoModelForCausalLM.from_config(config).to(dtype).save_pretrained(place / f"step{step}")
+        beside = place / f"step{step}" / BESIDE
+        beside.mkdir()
+        torch.save(load_file(place / f"step{step}" / "model.safetensors"), beside / "pytorch_model.bin")
+        shutil.copy(place / f"step{step}" / "config.json", beside)
 
 
 def _lens_interpreter() -> str | None:
@@ -96,13 +105,15 @@ def measure_method(method: str, place: Path) -> dict[str, float]:
     """Median processor seconds a checkpoint, without the first, and peak bytes of memory beyond the start's."""
     torch.set_num_threads(1)
     loaders: dict[str, Callable[[], Callable[[Path], Any]]] = {
-        THEIRS: lambda: _from_pretrained, OURS: lambda: _swap(False), MAPPED: lambda: _swap(True),
-        STREAMED: lambda: _swap(True, device_map="disk"), LENS: lambda: _lens,
+        THEIRS: lambda: _from_pretrained, THEIR_TORCH: lambda: _from_pretrained, MAPPED: lambda: _swap(True),
+        TORCH: lambda: _swap(True), FRESH: lambda: _swap(False), LENS: lambda: _lens,
+        STREAMED: lambda: _swap(True, device_map="disk"),
     }  # fmt: skip
     load = loaders[method]()
-    paths = [place / f"step{step}" for step in range(STEPS)] * ROUNDS
+    beside = BESIDE if method in (THEIR_TORCH, TORCH, FRESH) else ""
+    paths = [place / f"step{step}" / beside for step in range(STEPS)] * ROUNDS
     for path in paths[:STEPS]:  # warm page cache for all
-        next(path.glob("*.safetensors")).read_bytes()
+        next(file for file in path.iterdir() if file.suffix in (".safetensors", ".bin")).read_bytes()
     times = []
     with _PeakMemory() as memory, torch.inference_mode():
         for path in paths:
