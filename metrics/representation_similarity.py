@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metrics.contract import metric
-from metrics.similarity import Basis, Centred, by_layer, cka, pwcca, svcca
+from metrics.similarity import Basis, Centred, by_layer, cka, prepared, pwcca, svcca
 
 Residual = Float[Tensor, "batch n layer d_model"]
 Layers = Float[Tensor, " layer"]
@@ -80,7 +80,7 @@ def svcca_to_final(resid_post: Residual, resid_post_final: Residual) -> Layers:
     >>> svcca_to_final(x, x @ torch.tensor([[1.0, 1.0], [0.0, 1.0]])).round(decimals=5)
     tensor([1.], dtype=torch.float64)
     """
-    return _matched(resid_post, resid_post_final, lambda rows: Basis.of(rows, SHARE), svcca)
+    return _matched(resid_post, resid_post_final, _principal, svcca)
 
 
 @metric(
@@ -158,7 +158,7 @@ def svcca_between_layers(resid_post: Residual) -> Pairs:
     >>> svcca_between_layers(square.view(5, 1, 1, 2)).round(decimals=5)
     tensor([[1.]], dtype=torch.float64)
     """
-    return _every_pair(resid_post, lambda rows: Basis.of(rows, SHARE), svcca)
+    return _every_pair(resid_post, _principal, svcca)
 
 
 @metric(
@@ -186,11 +186,15 @@ def pwcca_between_layers(resid_post: Residual) -> Pairs:
     return _every_pair(resid_post, Basis.of, pwcca)
 
 
+def _principal(rows: Tensor) -> Basis:
+    return Basis.of(rows, SHARE)
+
+
 def _matched(
     ours: Residual, theirs: Residual, prepare: Callable[[Tensor], Made], compare: Callable[[Made, Made], float]
 ) -> Layers:
-    pairs = zip(by_layer(ours), by_layer(theirs), strict=True)
-    return torch.tensor([compare(prepare(x), prepare(y)) for x, y in pairs], dtype=torch.float64)
+    pairs = zip(by_layer(ours), prepared(theirs, prepare), strict=True)
+    return torch.tensor([compare(prepare(x), y) for x, y in pairs], dtype=torch.float64)
 
 
 def _every_pair(

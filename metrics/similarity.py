@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 Rows = Float[Tensor, "row d_model"]
+Made = TypeVar("Made")
 
 # Directions with less than this share of the largest variance are rounding of 32-bit activations.
 ROUNDING = 1e-10
 
 
+# What was made of the vectors of a checkpoint that others are compared with: as long as they live.
+_prepared = WeakTensorKeyDictionary()
+
+
 def by_layer(resid_post: Float[Tensor, "batch n layer d_model"]) -> list[Rows]:
     """Each layer's vectors, one row for each position of each example."""
     return [layer.flatten(0, 1) for layer in resid_post.unbind(2)]
+
+
+def prepared(resid_post: Float[Tensor, "batch n layer d_model"], prepare: Callable[[Rows], Made]) -> list[Made]:
+    """What is made of each layer's vectors, once for all that is compared with them."""
+    if resid_post.is_inference():  # nobody counts how often it was written to
+        return [prepare(rows) for rows in by_layer(resid_post)]
+    if resid_post not in _prepared:
+        _prepared[resid_post] = {}
+    known: dict[Any, Any] = _prepared[resid_post]
+    key = prepare, resid_post._version
+    if key not in known:
+        # A view would hold on to the vectors, and be remembered for ever.
+        known[key] = [prepare(rows.clone()) for rows in by_layer(resid_post)]
+    return known[key]
 
 
 @dataclass(frozen=True)
@@ -61,28 +84,35 @@ def _dependence(x: Rows, y: Rows, lengths_x: Tensor, lengths_y: Tensor) -> float
 class Basis:
     """The directions in which rows vary.
 
-    scores    [row k], orthonormal columns: the centred rows along each direction, scaled to length 1
-    loadings  [k d_model], how much of each column every direction carries: scores @ loadings are the centred rows
+    rows       [row d_model], as they came
+    whitening  [d_model k], from centred rows to scores
+    loadings   [k d_model], how much of each column every direction carries: scores @ loadings are the centred rows
     """
 
-    scores: Tensor
+    rows: Tensor
+    whitening: Tensor
     loadings: Tensor
+
+    @cached_property
+    def scores(self) -> Tensor:
+        """[row k], orthonormal columns: the centred rows along each direction, scaled to length 1."""
+        rows = self.rows.double()
+        return (rows - rows.mean(0)) @ self.whitening
 
     @classmethod
     def of(cls, rows: Rows, share: float = 1.0) -> Basis:
         """The fewest principal directions that hold this share of the variance; those of rounding are left out."""
-        rows = rows.double()
-        rows = rows - rows.mean(0)
-        if not torch.isfinite(rows).all():
-            return cls(rows[:, :0], rows[:0])  # no directions, so no correlations either
-        variances, directions = torch.linalg.eigh(rows.T @ rows)
+        centred = rows.double() - rows.double().mean(0)
+        if not torch.isfinite(centred).all():
+            return cls(rows, centred.T[:, :0], centred[:0])  # no directions, so no correlations either
+        variances, directions = torch.linalg.eigh(centred.T @ centred)
         variances, directions = variances.flip(0).clamp(min=0), directions.flip(1)
         kept = int((variances > ROUNDING * variances[0]).sum())
         if share < 1 and kept:
             enough = variances.cumsum(0) >= share * variances.sum()
             kept = min(kept, int(enough.int().argmax()) + 1)
         sizes = variances[:kept].sqrt()
-        return cls(rows @ directions[:, :kept] / sizes, (directions[:, :kept] * sizes).T)
+        return cls(rows, directions[:, :kept] / sizes, (directions[:, :kept] * sizes).T)
 
 
 def canonical_correlations(x: Basis, y: Basis) -> tuple[Tensor, Tensor] | None:
@@ -90,10 +120,12 @@ def canonical_correlations(x: Basis, y: Basis) -> tuple[Tensor, Tensor] | None:
 
     None where the rows are too few for the directions: then some of them coincide by necessity.
     """
-    directions = x.scores.shape[1], y.scores.shape[1]
-    if not min(directions) or sum(directions) > len(x.scores) - 1:
+    directions = x.whitening.shape[1], y.whitening.shape[1]
+    if not min(directions) or sum(directions) > len(x.rows) - 1:
         return None
-    left, correlations, _ = torch.linalg.svd(x.scores.T @ y.scores, full_matrices=False)
+    # The scores of x have the mean 0, so that the rows of y need not be centred.
+    between = (x.scores.T @ y.rows.double()) @ y.whitening
+    left, correlations, _ = torch.linalg.svd(between, full_matrices=False)
     carried = (left.T @ x.loadings).abs().sum(1)
     return correlations.clamp(max=1), carried
 

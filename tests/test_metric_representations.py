@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from dynamics import forward
 from dynamics.errors import UsageError
 from dynamics.sites import residual
 from dynamics.tasks import Task
-from metrics import METRICS
+from metrics import METRICS, similarity
 from metrics.representation_similarity import (
     cka_between_layers,
     cka_to_final,
@@ -274,3 +275,22 @@ def test_the_last_checkpoint_is_the_one_referred_to(tiny_series: Path, text: Pat
         last = rows.filter(pl.col("step") == 1000)["value"].to_list()
         assert last == pytest.approx([1.0, 1.0], abs=1e-6)
         assert float(rows.filter(pl.col("step") < 1000)["value"].max()) < 0.99  # pyright: ignore
+
+
+def test_the_final_vectors_are_prepared_once_for_a_series_and_let_go_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    final, made = site(gaussian(40, 6, seed=1), gaussian(40, 6, seed=2)), []
+    whole = similarity.Basis.of
+    monkeypatch.setattr(similarity.Basis, "of", lambda rows, share=1.0: made.append(share) or whole(rows, share))
+    for seed in range(3):
+        here = site(gaussian(40, 6, seed=seed + 3), gaussian(40, 6, seed=seed + 9))
+        expected = svcca_to_final(here, final.clone())
+        made.clear()
+        torch.testing.assert_close(svcca_to_final(here, final), expected)
+        assert len(made) == (2 if seed else 4)
+    before = svcca_to_final(final.clone(), final)
+    final[:, :, 0] = gaussian(40, 6, seed=20)[:, None]
+    assert svcca_to_final(site(gaussian(40, 6, seed=1), gaussian(40, 6, seed=2)), final)[0] < before[0] - 0.1
+    remembered = len(similarity._prepared)
+    del final
+    gc.collect()
+    assert len(similarity._prepared) == remembered - 1
