@@ -18,11 +18,6 @@ Array = NDArray[np.float64]
 BEFORE_BUMP = 2  # checkpoints that a bump must leave before its onset
 SETTLED = 5  # an event is tentative while fewer checkpoints than this follow its completion
 
-# Share of simulated curves without events in which something worth what its kind needs is found, and the decay of
-# that share with every further unit of score; docs/events.md gives the curves.
-FALSE_SHARE = 0.025
-FALSE_DECAY = 0.2
-
 
 @dataclass(frozen=True)
 class Event:
@@ -51,11 +46,6 @@ class Event:
     resolved: bool = True
     tentative: bool = False
     note: str = ""
-
-
-def p_value(beyond: float) -> float:
-    """Chance that a curve without events yields something worth this much beyond what its kind needs."""
-    return float(min(1.0, FALSE_SHARE * np.exp(-FALSE_DECAY * beyond)))
 
 
 def detect_curve(step: Array, value: Array, stderr: Array | None = None) -> list[Event]:
@@ -143,5 +133,5 @@ def _event(curve: Curve, f: Found, smooth: Array, unit: float, scale: str) -> Ev
     return Event(
         f.kind, "up" if f.sign > 0 else "down", steps(f.onset), steps(f.middle), steps(f.completion),
         steps(f.low), steps(f.high), before, after, size, error, f.width if resolved else right - left,
-        p_value(f.worth - f.need), f.worth, scale, resolved, tentative, "; ".join(notes),
+        f.p_value, f.worth, scale, resolved, tentative, "; ".join(notes),
     )  # fmt: skip

@@ -21,6 +21,7 @@ from dynamics.events.thresholds import (
     UNLEVELLED,
     UNMEASURED,
     need,
+    p_value,
 )
 
 Array = NDArray[np.float64]
@@ -53,6 +54,7 @@ class Found:
     worth: float
     parts: tuple[int, ...]
     need: float = 0.0
+    p_value: float = 1.0
 
 
 def _coefficients(explanation: Explanation) -> Array:
@@ -166,6 +168,13 @@ def _join(a: Found, b: Found) -> Found | None:
     return None
 
 
+def _judged(curve: Curve, explanation: Explanation, found: Found) -> Found:
+    """The event with the worth that it must have, and how often curves without events yield as much."""
+    asked = _need(curve, explanation, found)
+    wanders = curve.noise.models[explanation.null.noise].family >= 0
+    return replace(found, need=asked, p_value=p_value(found.worth - asked, curve.size, wanders=wanders))
+
+
 def _need(curve: Curve, explanation: Explanation, found: Found) -> float:
     """Worth that this event must have to be reported."""
     asked = need(found.kind, curve.size) + (0.0 if curve.expected > 0 else UNMEASURED)
@@ -248,7 +257,7 @@ def _material(curve: Curve, explanation: Explanation, found: Found) -> bool:
 def name_events(curve: Curve, explanation: Explanation) -> list[Found]:
     """Typed events of an explained curve, in order of place; gradual changes and immaterial ones are left out."""
     found = [_single(curve, explanation, k) for k, a in enumerate(explanation.atoms)]
-    found = [replace(f, need=_need(curve, explanation, f)) for f in found if f.kind != "gradual"]
+    found = [_judged(curve, explanation, f) for f in found if f.kind != "gradual"]
     found = [f for f in found if f.worth >= f.need]
     found = [f for f in found if _material(curve, explanation, f)]
     if heavy_tailed(curve, explanation):

@@ -1,7 +1,7 @@
 """Second readings: other shapes that explain a curve about as well and say something else about it.
 
 A search takes what gains most, one shape at a time. A wide ramp may be a steady change between two corners, a level
-change that never levels off a steady change that sets in, and a wide bump two changes of level.
+change that never levels off a steady change that sets in, a bump one change of level beside a trend, or two.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from dynamics.events.shapes import BUMPS, Atom, Dictionary, columns, dictionary
 
 WIDE_SUPPORT = 16  # from this many checkpoints on, a level change needs three on each side instead of two
 CORNER_MARGIN = 20.0  # a ramp this much better than gradual shapes is no smooth change, however wide
-WIDE_BUMP, PAIR_COST, PAIR_WIDTH = 0.55, 5.0, 0.3
-# A corner has one number fewer than a level change, and a saturating curve; it must be no worse than this allows.
-LEVELLED, CORNER_COST, SMOOTH_COST = 0.25, 2.8, 2.0
+WIDE_BUMP, PAIR_COST, SIDE_WIDTH = 0.55, 5.0, 0.3
+FAR = 20.0  # what a side's best place and width may gain over where it is first put
+BOTH_SIDES = 12.0  # a bump shows its way up and its way back: it explains more by this than either of them alone
+# A corner has one number fewer than a level change, and a saturating curve; it must be no worse than this allows,
+# which is more the wider the change is, of which no level is to be seen on one side.
+LEVELLED, CORNER_COST, SMOOTH_COST = 0.25, 10.0, 2.0
 SPACING, COARSE = 0.05, 8.0  # places tried first, and what moving to the best place may still gain
 
 
@@ -32,10 +35,10 @@ def read_again(curve: Curve, explanation: Explanation, shapes: Dictionary) -> Ex
     for k, atom in enumerate(explanation.atoms):
         if _is_smooth_stretch(curve, explanation, k):
             return read_again(curve, _with_corners(curve, explanation, k, shapes), shapes)
-        if atom.shape in BUMPS and atom.width >= WIDE_BUMP:
-            explanation = _as_pair(curve, explanation, k, shapes)
-            if k >= len(explanation.atoms) or explanation.atoms[k].shape not in BUMPS:
-                return read_again(curve, explanation, shapes)
+        if atom.shape in BUMPS:
+            other = _as_side(curve, explanation, k, shapes) or _as_pair(curve, explanation, k, shapes)
+            if other is not None:
+                return read_again(curve, other, shapes)
     for k in range(len(explanation.atoms)):
         other = _as_onset(curve, explanation, k, shapes)
         if other is not None:
@@ -60,15 +63,30 @@ def _with_corners(curve: Curve, explanation: Explanation, which: int, shapes: Di
     return reread(curve, explanation, _instead(explanation, which, inside), shapes)
 
 
-def _as_pair(curve: Curve, explanation: Explanation, which: int, shapes: Dictionary) -> Explanation:
-    """A wide bump as a level change up and one back, where that is worth its further numbers."""
-    bump = explanation.atoms[which]
-    sides = [Atom("logistic", bump.middle + side * bump.width / 2, PAIR_WIDTH) for side in (-1, 1)]
-    if sides[0].middle <= curve.x[1] or sides[1].middle >= curve.x[-2]:
-        return explanation
+def _sides(curve: Curve, bump: Atom) -> list[Atom]:
+    """The way up and the way back of a bump as level changes, those that have checkpoints on both sides."""
+    places = [bump.middle + side * bump.width / 2 for side in (-1, 1)]
+    return [Atom("logistic", p, SIDE_WIDTH) for p in places if curve.x[1] < p < curve.x[-2]]
+
+
+def _as_side(curve: Curve, explanation: Explanation, which: int, shapes: Dictionary) -> Explanation | None:
+    """A bump as one change of level, which the trend makes look like two; None where that explains clearly less."""
+    enough = explanation.fit.score - BOTH_SIDES
+    tried = [_instead(explanation, which, [side]) for side in _sides(curve, explanation.atoms[which])]
+    near = [t for t in tried if evaluate(curve, event_columns(curve, t)).score >= enough - FAR]
+    others = [reread(curve, explanation, atoms, shapes) for atoms in near]
+    best = max(others, key=lambda other: other.fit.score, default=None)
+    return best if best is not None and best.fit.score >= enough else None
+
+
+def _as_pair(curve: Curve, explanation: Explanation, which: int, shapes: Dictionary) -> Explanation | None:
+    """A wide bump as a level change up and one back; None where that is not worth its further numbers."""
+    sides = _sides(curve, explanation.atoms[which])
+    if explanation.atoms[which].width < WIDE_BUMP or len(sides) < 2:
+        return None
     other = reread(curve, explanation, _instead(explanation, which, sides), shapes)
     kept = len(other.atoms) > len(explanation.atoms)
-    return other if kept and other.fit.score > explanation.fit.score + PAIR_COST else explanation
+    return other if kept and other.fit.score > explanation.fit.score + PAIR_COST else None
 
 
 def _as_onset(curve: Curve, explanation: Explanation, which: int, shapes: Dictionary) -> Explanation | None:
@@ -80,7 +98,7 @@ def _as_onset(curve: Curve, explanation: Explanation, which: int, shapes: Dictio
         half = half_width(atom)
         if curve.x[0] + LEVELLED < atom.middle - half and atom.middle + half < curve.x[-1] - LEVELLED:
             return None
-        cost = CORNER_COST
+        cost = CORNER_COST * 2 * half
     elif atom.is_event:
         return None
     else:

@@ -37,14 +37,14 @@ MAX_ATOMS = 6
 class Explanation:
     """What a curve was found to be made of.
 
-    `worth[k]` is the score lost when atom k is left out, `margin[k]` when a gradual shape takes its place.
+    `worth[k]`: score lost without atom k; `margin[k]`: with a gradual shape in its place; `null`: the fit of no atoms.
     """
 
     atoms: tuple[Atom, ...]
     fit: Fit
     worth: tuple[float, ...]
     margin: tuple[float, ...]
-    null_score: float
+    null: Fit
 
 
 def event_columns(curve: Curve, atoms: list[Atom]) -> Array:
@@ -215,13 +215,13 @@ def _polish(curve: Curve, atoms: list[Atom]) -> tuple[list[Atom], Fit]:
     return atoms, evaluate(curve, event_columns(curve, atoms))
 
 
-def _share(atoms: list[Atom], fit: Fit, null_score: float) -> float:
+def _share(atoms: list[Atom], fit: Fit, null: Fit) -> float:
     """What the events are worth together over the null with its own noise, beyond `FURTHER` for each but one.
 
     Left out one at a time, each looks indispensable once the others have let the noise model become white.
     """
     events = sum(a.is_event for a in atoms)
-    return fit.score - null_score - KEEP_GRADUAL * (len(atoms) - events) - FURTHER * max(events - 1, 0)
+    return fit.score - null.score - KEEP_GRADUAL * (len(atoms) - events) - FURTHER * max(events - 1, 0)
 
 
 _PREPARED: dict[int, tuple[Dictionary, Candidates]] = {}
@@ -243,15 +243,15 @@ def _prepared(curve: Curve, dictionary: Dictionary) -> Candidates:
 def explain(curve: Curve, dictionary: Dictionary) -> Explanation:
     """Find the atoms of a curve: grow, then drop the least worthy until each is worth keeping."""
     gradual = _smooth_candidates(curve, dictionary)
-    null_score = evaluate(curve, event_columns(curve, [])).score
+    null = evaluate(curve, event_columns(curve, []))
     atoms, fit = _search(curve, dictionary, _prepared(curve, dictionary))
-    return _prune(curve, atoms, fit, null_score, gradual)
+    return _prune(curve, atoms, fit, null, gradual)
 
 
 def reread(curve: Curve, explanation: Explanation, atoms: list[Atom], dictionary: Dictionary) -> Explanation:
     """The explanation that starts from these atoms instead: each moved to its best place, the unworthy dropped."""
     atoms, fit = _polish(curve, atoms)
-    return _prune(curve, atoms, fit, explanation.null_score, _smooth_candidates(curve, dictionary))
+    return _prune(curve, atoms, fit, explanation.null, _smooth_candidates(curve, dictionary))
 
 
 def _smooth_candidates(curve: Curve, dictionary: Dictionary) -> tuple[Candidates, list[Atom]]:
@@ -273,13 +273,11 @@ def _keep(atom: Atom, size: int) -> float:
     return keep("bump" if atom.shape in BUMPS else atom.shape if atom.shape in ("spike", "hinge") else "level", size)
 
 
-def _prune(
-    curve: Curve, atoms: list[Atom], fit: Fit, null_score: float, gradual: tuple[Candidates, list[Atom]]
-) -> Explanation:
+def _prune(curve: Curve, atoms: list[Atom], fit: Fit, null: Fit, gradual: tuple[Candidates, list[Atom]]) -> Explanation:
     """Drop the least worthy shape, or make it gradual, until each is worth keeping."""
     while atoms:
         standing = [_standing(curve, atoms, k, fit, gradual) for k in range(len(atoms))]
-        share = _share(atoms, fit, null_score)
+        share = _share(atoms, fit, null)
         worth = [min(s[0], share) if a.is_event else s[0] for s, a in zip(standing, atoms, strict=True)]
         need = [_keep(a, curve.size) for a in atoms]
         short = [s[0] - n for s, n in zip(standing, need, strict=True)]
@@ -295,6 +293,6 @@ def _prune(
             atoms = [other if k == closest and other is not None else a for k, a in enumerate(atoms)]
         else:
             margins = tuple(s[1] for s in standing)
-            return Explanation(tuple(atoms), fit, tuple(worth), margins, null_score)
+            return Explanation(tuple(atoms), fit, tuple(worth), margins, null)
         atoms, fit = _polish(curve, atoms)
-    return Explanation((), fit, (), (), null_score)
+    return Explanation((), fit, (), (), null)

@@ -35,3 +35,21 @@ def need(kind: str, size: int) -> float:
 def keep(group: str, size: int) -> float:
     """Worth that a shape of this group must have to stay in the explanation."""
     return KEEP[group] + KEEP_GROWTH * _folds(size)
+
+
+# Share of simulated curves without events in which something is found that is worth what its kind needs, on a history
+# of `FEW` checkpoints, and the decay of that share with every further unit of score. Curves that wandering noise
+# explains better than independent noise look like an event more often: less so the more checkpoints they have, whose
+# needs are larger, but then what is found exceeds them by more. docs/events.md says how this was counted.
+FALSE_QUIET, FALSE_WANDERING = 0.003, 0.117
+FALSE_THINNING, FALSE_DECAY, FALSE_SLOWING = 1.1, 0.4, 1.2
+
+
+def p_value(beyond: float, size: int, *, wanders: bool) -> float:
+    """Chance that a curve without events yields something worth this much beyond what its kind needs.
+
+    `wanders`: whether its best explanation without events has noise that neighbouring checkpoints share.
+    """
+    folds = _folds(size)
+    share = FALSE_WANDERING * np.exp(-FALSE_THINNING * folds) if wanders else FALSE_QUIET
+    return float(min(1.0, share * np.exp(-FALSE_DECAY / (1 + FALSE_SLOWING * folds) * beyond)))

@@ -2,6 +2,7 @@
 
     python tests/benchmarks/events.py BENCH [--seeds 2 3 101] [--per-family 40]     BENCH holds gen.py and score.py
     python tests/benchmarks/events.py --adaptive PATH...       adaptive sweeps of measured histories, replayed
+    python tests/benchmarks/events.py --chance PARQUET         events of published accuracies that never leave chance
 
 `detect` is the adapter that the bench's own runner calls:
 
@@ -158,17 +159,48 @@ def adaptive(paths: list[Path], shares: list[float]) -> None:
                   f"{c[3]} / {c[4]} / {c[5]} | {c[6]} |", flush=True)  # fmt: skip
 
 
+# --------------------------------------------------------------- published accuracies that never leave chance
+CHANCE = {"hendrycksTest": 0.25, "logiqa": 0.25, "arc_challenge": 0.25, "winogrande": 0.5, "wsc": 0.5, "piqa": 0.5}
+NEAR, LEARNT = 0.05, 3000
+
+
+def chance(path: Path) -> None:
+    """Print how many curves of the Pythia suite stay within 0.05 of chance after step 3000, on average, and how many
+    of them are said to have an event: with the default smallest change of an accuracy, and with none."""
+    wide = pl.read_parquet(path).filter(pl.col("metric").is_in(["acc", "acc_stderr"]))
+    wide = wide.pivot(on="metric", index=["model", "step", "task"], values="value")
+    named = wide.select(pl.col("model").alias("series"), "step", pl.lit("acc").alias("metric"),
+                        pl.col("task").alias("label"), pl.col("acc").alias("value"),
+                        pl.col("acc_stderr").alias("stderr"))  # fmt: skip
+    bounds = pl.DataFrame({"metric": ["acc"], "lower": [0.0], "upper": [1.0]})
+    print("| task | curves | at chance | with an event | with an event of any size | spikes |")
+    print("|" + " --- |" * 6)
+    for task, level in CHANCE.items():
+        curves = named.filter(pl.col("label").str.starts_with(task))
+        late = curves.filter(pl.col("step") > LEARNT).group_by("series", "label").agg(pl.col("value").mean())
+        kept = late.filter((pl.col("value") - level).abs() <= NEAR).select("series", "label")
+        of = curves.join(kept, on=["series", "label"])
+        every = detect_all(of, metrics=bounds, min_size=0.0)
+        large = detect_all(of, metrics=bounds).filter(pl.col("kind") != "spike")
+        counts = [f.select("series", "label").n_unique() for f in (large, every.filter(pl.col("kind") != "spike"))]
+        spikes = int((every["kind"] == "spike").sum())
+        print(f"| {task} | {len(late)} | {len(kept)} | {counts[0]} | {counts[1]} | {spikes} |", flush=True)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bench", nargs="?", type=Path, help="folder with gen.py and score.py")
     parser.add_argument("--seeds", type=int, nargs="+", default=[2])
     parser.add_argument("--per-family", type=int, default=40)
     parser.add_argument("--adaptive", type=Path, nargs="+", help="folders of runs, or the Pythia evaluations' Parquet")
+    parser.add_argument("--chance", type=Path, help="the Pythia evaluations' Parquet")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.25, 0.5, 1.0], help="budgets of --adaptive")
     chosen = parser.parse_args()
     if chosen.adaptive:
         adaptive(chosen.adaptive, chosen.shares)
+    elif chosen.chance:
+        chance(chosen.chance)
     elif chosen.bench is None:
-        parser.error("name the bench's folder, or --adaptive")
+        parser.error("name the bench's folder, --adaptive or --chance")
     else:
         bench(chosen.bench.resolve(), chosen.seeds, chosen.per_family)

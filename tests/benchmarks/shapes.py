@@ -1,7 +1,6 @@
 """The event detector on shapes and noises that the bench's generator does not draw.
 
-    python tests/benchmarks/shapes.py [--seeds 7 8] [--count 40]    detection and false rates, shape by shape
-    python tests/benchmarks/shapes.py --calibration                 how often curves without events have a small p
+    python tests/benchmarks/shapes.py [--seeds 7 8] [--count 40]
 
 Every curve draws its checkpoints (dense, even, sparse, log-spaced), its size, and its noise: white, AR(1) or Student's
 t with 3 degrees of freedom, with standard errors for two thirds of the curves.
@@ -214,46 +213,9 @@ def shapes(seeds: list[int], count: int) -> None:
         print(row(random, name, count * len(seeds)), flush=True)
 
 
-LEVELS = (0.005, 0.01, 0.025)
-GRIDS = {
-    "8": np.unique(np.round(np.logspace(0, 5, 8))),
-    "12": np.unique(np.round(np.logspace(0, 5, 12))),
-    "24": np.unique(np.round(np.logspace(0.5, 5, 24))),
-    "50": np.unique(np.round(np.logspace(0.8, 5, 50))),
-    "150, the last 144 even": DENSE,
-    "60, even in steps": np.arange(60) * 1000.0,
-    "45, gappy": np.sort(
-        np.random.default_rng(0).choice(np.unique(np.round(np.logspace(0, 5, 90))), 45, replace=False)
-    ),
-}
-
-
-def calibration(seed: int, count: int) -> None:
-    """Print how often the smallest p-value of a curve without events is at most each level."""
-    print("| checkpoints | noise | curves | " + " | ".join(f"p ≤ {level}" for level in LEVELS) + " |")
-    print("|" + " --- |" * (3 + len(LEVELS)))
-    for name, step in GRIDS.items():
-        for kind in ("white", "ar1", "t3"):
-            random = np.random.default_rng([seed, len(step)])
-            smallest = []
-            for k in range(count):
-                shape = ("flat", "power_law_after_warm_up", "two_power_laws", "ornstein_uhlenbeck", "random_walk")[
-                    k % 5
-                ]
-                value, error, _ = draw(random, shape, step, kind)
-                found = [e.p_value for e in detect_curve(step, value, error) if e.kind != "spike"]
-                smallest.append(min(found, default=1.0))
-            shares = [f"{np.mean(np.array(smallest) <= level):.3f}" for level in LEVELS]
-            print(f"| {name} | {kind} | {count} | " + " | ".join(shares) + " |", flush=True)
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[7])
     parser.add_argument("--count", type=int, default=40)
-    parser.add_argument("--calibration", action="store_true")
     chosen = parser.parse_args()
-    if chosen.calibration:
-        calibration(chosen.seeds[0], chosen.count)
-    else:
-        shapes(chosen.seeds, chosen.count)
+    shapes(chosen.seeds, chosen.count)
