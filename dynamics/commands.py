@@ -86,7 +86,7 @@ def detect(
     fdr: Annotated[float, typer.Option(help="False-discovery rate over all curves.")] = 0.05,
     min_size: Annotated[
         float | None,
-        typer.Option(help="Smallest change, in the metric's unit; by default 5 % of a bounded metric's span."),
+        typer.Option(help="Smallest change, in the metric's unit; by default 3 % of a bounded metric's span."),
     ] = None,
 ) -> None:
     """Find events in what is stored."""
@@ -141,9 +141,10 @@ def audit(series: Where) -> None:
     bad = table.filter(pl.col("problem") != "")
     if opened.ignored:
         shown = ", ".join(opened.ignored[:8]) + (" ..." if len(opened.ignored) > 8 else "")
-        err_console.print(f"{len(opened.ignored)} names were not taken for checkpoints: {shown}", soft_wrap=True)
+        count = f"{len(opened.ignored)} name{'s were' if len(opened.ignored) > 1 else ' was'}"
+        err_console.print(f"{count} not taken for checkpoints: {shown}", markup=False, soft_wrap=True)
     for note in opened.notes:
-        err_console.print(f"note: {note}", soft_wrap=True)
+        err_console.print(f"note: {note}", markup=False, soft_wrap=True)
     err_console.print(f"{len(table)} checkpoints, {len(bad)} with a problem")
     sys.exit(SOME_FAILED if len(bad) else DONE)
 

@@ -213,6 +213,26 @@ def test_places_on_another_axis(seeds, found):
         ev.on_axis(found, frame, "perplexity")
 
 
+def test_sizes_that_rise_at_one_loss_agree_on_that_axis():
+    parts = []
+    for k, delay in enumerate((0.0, 0.5, 1.0)):  # a larger model comes to the same loss sooner, and rises at that loss
+        loss = 8 - X + delay
+        parts += [
+            measured(f"size{k}", "loss", loss, seed=k),
+            measured(f"size{k}", "skill", rise(2.0 + delay), seed=9 + k),
+        ]
+    frame = pl.concat(parts).with_columns(tokens_seen=pl.col("step") * 1000)
+    across = ev.across_sizes(ev.detect(frame), frame).filter(pl.col("metric") == "skill")
+    assert across.columns == list(ev.SIZES_COLUMNS)
+    assert across["axis"].to_list()[0] == "loss"
+    place = {row["axis"]: row for row in across.to_dicts()}
+    assert place["loss"]["median"] == pytest.approx(6.0, abs=0.1)
+    assert place["loss"]["spread"] < 0.05 < place["step"]["spread"]
+    assert place["tokens_seen"]["highest"] / place["tokens_seen"]["lowest"] == pytest.approx(10, rel=0.1)
+    assert ev.across_sizes(ev.no_events(), frame).is_empty()
+    assert set(ev.across_sizes(ev.detect(frame), frame.drop("tokens_seen"))["axis"]) == {"step", "loss"}
+
+
 def test_indices_have_their_published_values():
     frame = pl.DataFrame({"series": "s", "step": [0, 1, 3, 7, 15], "metric": "m", "value": [0.0, 1, 2, 3, 4]})
     row = ev.indices(frame).to_dicts()[0]
@@ -238,17 +258,19 @@ def test_gradual_change_is_described():
 
 def test_adaptive_steps_place_the_event_from_a_quarter_of_the_checkpoints():
     steps = np.array([0, *2 ** np.arange(10), *range(1000, 144000, 1000)])
-    x = np.log10(steps + 1)
-    full = measured("s", "m", 1 / (1 + np.exp(-(x - 4.6) * 20)), steps=steps)
-    have = full.clear()
-    while more := ev.next_steps(have, steps, budget=len(steps) // 4):
-        assert not set(more) & set(have["step"])
-        have = full.filter(pl.col("step").is_in(have["step"].to_list() + more))
-    assert have["step"].n_unique() <= len(steps) // 4
-    (few,), (all_,) = ev.detect(have).to_dicts(), ev.detect(full).to_dicts()
-    assert few["kind"] == all_["kind"] == "transition"
-    assert few["upper"] - few["lower"] <= all_["upper"] - all_["lower"] + 1000
-    assert few["lower"] <= 10**4.6 <= few["upper"]
+    x, as_narrow = np.log10(steps + 1), 0
+    for seed in range(4):
+        full = measured("s", "m", 1 / (1 + np.exp(-(x - 4.6) * 20)), steps=steps, seed=seed)
+        have = full.clear()
+        while more := ev.next_steps(have, steps, budget=len(steps) // 4):
+            assert not set(more) & set(have["step"])
+            have = full.filter(pl.col("step").is_in(have["step"].to_list() + more))
+        assert have["step"].n_unique() <= len(steps) // 4
+        (few,), (all_,) = ev.detect(have).to_dicts(), ev.detect(full).to_dicts()
+        assert few["kind"] == all_["kind"] == "transition"
+        assert few["lower"] <= 10**4.6 - 1 <= few["upper"]
+        as_narrow += few["upper"] - few["lower"] <= all_["upper"] - all_["lower"] + 1000
+    assert as_narrow >= 3  # at most one gap wider; noise decides about the rest
 
 
 def test_adaptive_steps_of_a_flat_history_stop_at_the_coarse_subset():

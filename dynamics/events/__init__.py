@@ -2,7 +2,7 @@
 
 from dynamics.events.adaptive import coarse_steps, next_steps
 from dynamics.events.bootstrap import bootstrap
-from dynamics.events.consensus import consensus, over_heads
+from dynamics.events.consensus import SIZES_COLUMNS, across_sizes, consensus, over_heads
 from dynamics.events.curve import Event, detect_curve
 from dynamics.events.detection import detect
 from dynamics.events.gradual import GRADUAL_COLUMNS, describe
@@ -20,7 +20,9 @@ __all__ = [
     "INDEX_COLUMNS",
     "RULE_COLUMNS",
     "RUNNING_COLUMNS",
+    "SIZES_COLUMNS",
     "Event",
+    "across_sizes",
     "apply_rules",
     "bootstrap",
     "co_occurring",

@@ -12,6 +12,7 @@ from scipy.stats import norm
 
 from dynamics.events.preparation import axis, steps
 from dynamics.events.schema import AXES
+from dynamics.events.together import on_axis
 
 Array = NDArray[np.float64]
 
@@ -31,6 +32,19 @@ CONSENSUS_COLUMNS: dict[str, type[pl.DataType]] = {
     "upper": pl.Float64,
     "spread": pl.Float64,
     "verdict": pl.String,
+}
+
+SIZES_COLUMNS: dict[str, type[pl.DataType]] = {
+    "metric": pl.String,
+    **AXES,
+    "kind": pl.String,
+    "direction": pl.String,
+    "axis": pl.String,
+    "n_series": pl.Int64,
+    "lowest": pl.Float64,
+    "median": pl.Float64,
+    "highest": pl.Float64,
+    "spread": pl.Float64,
 }
 
 
@@ -93,3 +107,44 @@ def consensus(events: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
             place = (steps(mean), steps(mean - 1.96 * error), steps(mean + 1.96 * error))
         rows.append((*key, k, n, k / n, *wilson(k, n), *place, spread, verdict))
     return pl.DataFrame(rows, schema=CONSENSUS_COLUMNS, orient="row").sort("metric", "n_with", descending=[False, True])
+
+
+def across_sizes(
+    events: pl.DataFrame, frame: pl.DataFrame, axes: tuple[str, ...] = ("step", "tokens_seen", "loss")
+) -> pl.DataFrame:
+    """Where models of several sizes have the same event, by step, by tokens and at which loss: `SIZES_COLUMNS`.
+
+    `axes`: "step", "tokens_seen", or metrics of `frame`; those that no series has are left out. Of each series the
+    surest event of a metric, kind and direction counts. `lowest`, `median` and `highest` are in the axis' unit.
+    `spread` is the share of the axis, as far as these histories go along it (steps and tokens on log10), that lies
+    between lowest and highest: on the axis with the smallest spread the sizes agree best. Needs two series.
+    """
+    unit = ["metric", *AXES, "kind", "direction"]
+    first = events.filter(pl.col("kind") != "spike").sort("p_value")
+    first = first.group_by([*unit, "series"], maintain_order=True).first()
+    rows = []
+    for name in axes:
+        known = _readings(frame, name)
+        if known.is_empty():
+            continue
+        placed = first.with_columns(pl.col("midpoint").alias("at"))
+        if name != "step":
+            placed = on_axis(first, frame, name).rename({f"at_{name}": "at"})
+        for key, part in placed.drop_nulls("at").group_by(unit, maintain_order=True):
+            if len(part) < 2:
+                continue
+            at = np.sort(part["at"].to_numpy())
+            along = known.filter(pl.col("series").is_in(part["series"].to_list()))["value"].to_numpy()
+            ends, reach = (axis(v) if name in ("step", "tokens_seen") else v for v in (at, along))
+            spread = float(np.ptp(ends) / np.ptp(reach)) if np.ptp(reach) > 0 else 0.0
+            rows.append((*key, name, len(at), float(at[0]), float(np.median(at)), float(at[-1]), spread))
+    return pl.DataFrame(rows, schema=SIZES_COLUMNS, orient="row").sort("metric", "kind", "direction", "spread")
+
+
+def _readings(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Every value that the series have on an axis."""
+    if name in ("step", "tokens_seen"):
+        if name not in frame.columns:
+            return frame.clear().select("series", pl.lit(0.0).alias("value"))
+        return frame.select("series", pl.col(name).cast(pl.Float64).alias("value")).drop_nulls()
+    return frame.filter(pl.col("metric") == name).select("series", pl.col("value").cast(pl.Float64)).drop_nulls()

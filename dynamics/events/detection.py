@@ -15,7 +15,7 @@ Key = tuple[object, ...]
 
 # On nearly noise-free curves the smallest wiggle is significant. A change of less than this share of what a bounded
 # metric can range over is not worth a word, however sure it is.
-MATERIAL_SHARE = 0.05
+MATERIAL_SHARE = 0.03
 
 
 def detect(
@@ -31,7 +31,7 @@ def detect(
     NaN and NULL values are gaps, and of two values at one step the last counts. `metrics`: optional bounds,
     `metric, lower, upper, unit`; `before` and `after` are kept inside them. `fdr`: share of false ones tolerated
     among the curves of one metric that are said to have an event. `min_size`: smallest change that is reported,
-    in the metric's unit; by default 5 % of the distance between the bounds of a metric that has both, and anything
+    in the metric's unit; by default 3 % of the distance between the bounds of a metric that has both, and anything
     for one that has not. Returns `ALL_COLUMNS`, sorted by series, metric, axes and place.
     Raises ValueError for a frame without the four columns and for an `fdr` outside (0, 1].
     """
