@@ -14,7 +14,7 @@ import typer
 
 from dynamics import commands
 from dynamics.errors import DynamicsError, UsageError, unknown
-from dynamics.terminal import BAD_USAGE, SOME_FAILED, err_console, print_table, progress_bars
+from dynamics.terminal import BAD_USAGE, SOME_FAILED, err_console, out_console, print_table, progress_bars
 
 if TYPE_CHECKING:
     from dynamics.run import Run
@@ -111,7 +111,6 @@ def show(folder: commands.Folder) -> None:
     """Show a run in the terminal: what emerged, when, how sure, each with its curve; CSV in a pipe."""
     from dashboards.frames import read_frames
     from dashboards.terminal import overview, rows
-    from dynamics.terminal import out_console
 
     frames = read_frames(folder)
     if out_console.is_terminal:
@@ -169,6 +168,10 @@ def list_names(
               "tasks": listing.tasks, "charts": _charts}  # fmt: skip
     if what not in tables:
         raise unknown(what, tables, kind="list", listed_by="dynamics list --help")
+    if what == "series" and out_console.is_terminal:
+        print_table(listing.series_by_rule(), "")
+        out_console.print("{a, b} stands for one of them; 'dynamics list series | cat' has every name on a line")
+        return
     print_table(listing.metrics(model) if model and what == "metrics" else tables[what](), "")
 
 

@@ -6,15 +6,29 @@ import polars as pl
 
 from metrics import METRICS
 
+_ASKS = {True: "needs --trust-remote-code", False: ""}
+
 
 def series() -> pl.DataFrame:
     """The catalogue: what can be asked for by name, and what of it is refused and why."""
     from dynamics.sources.catalogue import entries
 
-    asks = {True: "needs --trust-remote-code", False: ""}
-    rows = [(e.name, e.title, e.family, e.repo, e.licence, e.refused or asks[e.remote_code])
+    rows = [(e.name, e.title, e.family, e.repo, e.licence, e.refused or _ASKS[e.remote_code], e.note)
             for e in entries().values()]  # fmt: skip
-    return pl.DataFrame(rows, schema=["series", "what", "family", "repo", "licence", "refused"], orient="row")
+    columns = ["series", "what", "family", "repo", "licence", "refused", "note"]
+    return pl.DataFrame(rows, schema=columns, orient="row")
+
+
+def series_by_rule() -> pl.DataFrame:
+    """The catalogue as a person reads it: a family of sizes and seeds is one row."""
+    from dynamics.sources.catalogue import rules
+
+    rows = []
+    for names, entry in rules():
+        remarks = [f"refused: {entry.refused}" if entry.refused else "", _ASKS[entry.remote_code], entry.note]
+        about = "; ".join(part for part in (entry.title, f"licence {entry.licence}", *remarks) if part)
+        rows.append((names.replace(",", ", "), about))
+    return pl.DataFrame(rows, schema=["series", "what"], orient="row")
 
 
 def sources() -> pl.DataFrame:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from itertools import product
+
 import pytest
+from rich.console import Console
 
 import dynamics
+from dynamics import listing
 from dynamics.checkpoint import Checkpoint
+from dynamics.cli import list_names
 from dynamics.sources import catalogue
 from dynamics.sources.names import read_name
 from hub_series import files_of
@@ -127,3 +133,23 @@ def test_a_tokenizer_of_another_repo_is_taken_where_the_series_own_do_not_load(h
     tokenizer = series.describe(series.checkpoints[0]).tokenizer
     assert tokenizer is not None
     assert tokenizer.read_bytes() == b"{}"
+
+
+def test_a_person_reads_one_row_for_each_rule_and_every_name_is_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = listing.series_by_rule()
+    assert len(rows) < 60 < len(listing.series())
+    spelt = []
+    for names in rows["series"]:
+        parts = [part.split(", ") for part in re.split(r"[{}]", names)]
+        spelt += ["".join(chosen) for chosen in product(*parts)]
+    assert sorted(spelt) == sorted(catalogue.entries())
+    about = dict(rows.rows())
+    assert "licence Apache-2.0; refused: its checkpoints are raw Megatron files" in about["neo-7b"]
+    assert "needs --trust-remote-code" in about["crystal"]
+    shown = Console(record=True, force_terminal=True, width=100)
+    for place in ("dynamics.terminal.out_console", "dynamics.cli.out_console"):
+        monkeypatch.setattr(place, shown)
+    list_names("series")
+    text = shown.export_text()
+    assert "pythia-{14m, 31m, 70m" in text
+    assert "has every name on a line" in text

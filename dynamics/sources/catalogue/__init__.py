@@ -110,6 +110,17 @@ def entries() -> dict[str, Entry]:
     return dict(_read())
 
 
+def rules() -> list[tuple[str, Entry]]:
+    """Each rule once: its names, such as pythia-{70m,160m}-deduped, and the first series that it stands for."""
+    found = []
+    for _, settings in _settings():
+        names = settings["name"]
+        for key, values in settings.get("each", {}).items():
+            names = names.replace(f"{{{key}}}", "{" + ",".join(map(str, values)) + "}")
+        found.append((names, next(expand(settings)).model_copy(update={"title": settings["title"]})))
+    return found
+
+
 def find(name: str) -> Entry:
     """The entry of that name, or a `UsageError` with the nearest names."""
     if name not in _read():
@@ -158,18 +169,22 @@ def _fill(value: Any, chosen: Mapping[str, str]) -> Any:
 @cache
 def _read() -> dict[str, Entry]:
     found: dict[str, Entry] = {}
-    for file in sorted(files(__name__).iterdir(), key=lambda file: file.name):
-        if not file.name.endswith(".toml"):
-            continue
-        for settings in tomllib.loads(file.read_text("utf-8"))["series"]:
-            try:
-                expanded = list(expand(settings))
-            except ValidationError as error:
-                msg = f"catalogue file {file.name}, series {settings.get('name')!r}: {error.errors()[0]}"
-                raise UsageError(msg) from error
-            for entry in expanded:
-                if entry.name in found:
-                    msg = f"the catalogue has two series named {entry.name!r}; the second is in {file.name}"
-                    raise UsageError(msg)
-                found[entry.name] = entry
+    for file, settings in _settings():
+        try:
+            expanded = list(expand(settings))
+        except ValidationError as error:
+            msg = f"catalogue file {file}, series {settings.get('name')!r}: {error.errors()[0]}"
+            raise UsageError(msg) from error
+        for entry in expanded:
+            if entry.name in found:
+                msg = f"the catalogue has two series named {entry.name!r}; the second is in {file}"
+                raise UsageError(msg)
+            found[entry.name] = entry
     return found
+
+
+def _settings() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rules as they are written, each with the name of its file."""
+    for file in sorted(files(__name__).iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".toml"):
+            yield from ((file.name, settings) for settings in tomllib.loads(file.read_text("utf-8"))["series"])
