@@ -134,7 +134,7 @@ def test_one_large_coordinate_makes_a_cone_only_without_standardising() -> None:
 
 def biased_cka(x: np.ndarray, y: np.ndarray) -> float:
     x, y = x - x.mean(0), y - y.mean(0)
-    return np.linalg.norm(x.T @ y) ** 2 / np.linalg.norm(x.T @ x) / np.linalg.norm(y.T @ y)
+    return float(np.linalg.norm(x.T @ y) ** 2 / np.linalg.norm(x.T @ x) / np.linalg.norm(y.T @ y))
 
 
 def hsic_1(x: np.ndarray, y: np.ndarray) -> float:
