@@ -11,7 +11,7 @@ import json
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -123,10 +123,7 @@ class Store:
         try:
             self._db = duckdb.connect(str(self.path), read_only=read_only)
         except duckdb.Error as error:
-            msg = (
-                f"cannot open {self.path}: {error}. A run that is being written admits no second process; "
-                "wait until it ends, or restore the file if it is damaged"
-            )
+            msg = f"cannot open {self.path}: {error}. {_remedy(error)}"
             raise StoreError(msg) from error
         if not read_only:
             for table, columns in SCHEMA.items():
@@ -166,9 +163,13 @@ class Store:
                 for table, frame in frames.items():
                     self._replace(table, frame)
                 self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
+            except BaseException as error:
+                with suppress(duckdb.Error):  # nothing was begun, or the database has closed itself
+                    self._db.execute("ROLLBACK")
+                if not isinstance(error, duckdb.Error):
+                    raise
+                msg = f"cannot write to {self.path}: {error}. What was stored before stays. {_remedy(error)}"
+                raise StoreError(msg) from error
 
     def write_events(self, events: pl.DataFrame) -> None:
         """Replace all events of the run: they are derived from the measurements as a whole."""
@@ -221,6 +222,16 @@ class Store:
             raise UsageError(msg) from error
         assert isinstance(frame, pl.DataFrame)
         return frame
+
+
+def _remedy(error: duckdb.Error) -> str:
+    """What a person can do about it."""
+    said = str(error)
+    if "lock" in said:
+        return "A run that is being written admits no second process: wait for its end, or look on with 'dynamics serve'"
+    if "No space left" in said or "Read-only" in said or "Permission denied" in said:
+        return "Free some space, or name with --out a folder that can be written to, and run again"
+    return "If the file is damaged, restore it, or measure into another folder"
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -186,4 +188,33 @@ def test_a_store_with_other_tables_is_refused_in_words(tmp_path: Path) -> None:
     with duckdb.connect(str(tmp_path / "run.duckdb")) as other:
         other.execute("CREATE TABLE plans (run_id VARCHAR, series VARCHAR, metric VARCHAR)")
     with pytest.raises(StoreError, match="written by a version with other tables"):
+        Store(tmp_path)
+
+
+def test_a_full_disk_is_said_in_words_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(tmp_path) as store:
+        store.write(runs=[{"run_id": "a"}])
+        replace = Store._replace
+
+        def full(self: Store, table: str, frame: pl.DataFrame) -> None:
+            replace(self, table, frame)
+            msg = "IO Error: No space left on device"
+            raise duckdb.IOException(msg)
+
+        monkeypatch.setattr(Store, "_replace", full)
+        with pytest.raises(StoreError, match=r"No space left.* What was stored before stays\. Free some space"):
+            store.write(runs=[{"run_id": "b"}])
+        assert store.read("runs")["run_id"].to_list() == ["a"]
+
+
+def test_a_second_process_is_told_why_it_has_to_wait(tmp_path: Path) -> None:
+    code = f"from dynamics.store import Store; Store({str(tmp_path)!r})"
+    with Store(tmp_path):
+        answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "admits no second process: wait for its end, or look on with 'dynamics serve'" in answer.stderr
+
+
+def test_a_file_that_is_no_store_is_not_taken_for_one(tmp_path: Path) -> None:
+    (tmp_path / "run.duckdb").write_bytes(b"something else" * 1000)
+    with pytest.raises(StoreError, match="If the file is damaged, restore it"):
         Store(tmp_path)
