@@ -228,7 +228,7 @@ def _remedy(error: duckdb.Error) -> str:
     """What a person can do about it."""
     said = str(error)
     if "lock" in said:
-        return "A run that is being written admits no second process: wait for its end, or look on with 'dynamics serve'"
+        return "A run that is being written admits no second process: wait for its end, or see it in 'dynamics serve'"
     if "No space left" in said or "Read-only" in said or "Permission denied" in said:
         return "Free some space, or name with --out a folder that can be written to, and run again"
     return "If the file is damaged, restore it, or measure into another folder"

@@ -211,7 +211,7 @@ def test_a_second_process_is_told_why_it_has_to_wait(tmp_path: Path) -> None:
     code = f"from dynamics.store import Store; Store({str(tmp_path)!r})"
     with Store(tmp_path):
         answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "admits no second process: wait for its end, or look on with 'dynamics serve'" in answer.stderr
+    assert "admits no second process: wait for its end, or see it in 'dynamics serve'" in answer.stderr
 
 
 def test_a_file_that_is_no_store_is_not_taken_for_one(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,19 +201,20 @@ def _behind() -> Iterator[str]:
 
 def _race(folder: Path, attempt: int, n: int, size: int) -> str:
     """Measuring alone, then the same with a hub whose sending alone takes as long."""
-    here, _ = _sweep(f"folder:{folder}/series", folder / f"here{attempt}")
+    here, _, _ = _sweep(f"folder:{folder}/series", folder / f"here{attempt}")
     rate = n * size / here
     os.environ["HF_HUB_CACHE"] = f"{folder}/cache{attempt}"
     command = [sys.executable, "-m", "tests.benchmarks.loading", "hub", f"{folder}/series", str(rate)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as hub:
         assert hub.stdout is not None
         os.environ["HF_ENDPOINT"] = hub.stdout.readline().strip()
-        there, asked = _sweep("hub:bench/series", folder / f"there{attempt}")
+        there, asked, waited = _sweep("hub:bench/series", folder / f"there{attempt}")
         hub.terminate()
     download = n * size / rate
     return (
         f"sweep of {n} checkpoints of {size / 1e6:.0f} MB, hub in its own process: measuring alone {here:.1f} s, "
-        f"downloading alone {download:.1f} s, both {there:.1f} s: {there / max(here, download):.2f} of the longer "
+        f"downloading alone {download:.1f} s, both {there:.1f} s: {there / max(here, download):.2f} of the longer, "
+        f"{there / max(there - waited, download):.2f} by what measuring took in that run, which waited {waited:.1f} s "
         f"({asked:.1f} s of listing and audit before it; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors)"
     )
 
@@ -231,16 +233,30 @@ def serve_hub(folder: Path, rate: float) -> None:
     threading.Event().wait()
 
 
-def _sweep(locator: str, out: Path) -> tuple[float, float]:
+def _sweep(locator: str, out: Path) -> tuple[float, float, float]:
+    """Seconds of the sweep, of listing and audit before it, and of the sweep's own waiting for a checkpoint."""
     import dynamics
 
     began = time.perf_counter()
     series = dynamics.open_series(locator)
     listed = time.perf_counter() - began
+    waited = 0.0
+    wait = Future.exception
+
+    def waiting(self: Future[Any], timeout: float | None = None) -> BaseException | None:
+        nonlocal waited
+        start = time.perf_counter()
+        try:
+            return wait(self, timeout)
+        finally:
+            waited += time.perf_counter() - start
+
+    Future.exception = waiting
     began = time.perf_counter()
     tasks = {"repeated_tokens": {"n_examples": 64}}
     dynamics.measure(series, ["prefix_matching"], out=out, settings=dynamics.Settings(tasks))
-    return time.perf_counter() - began, listed
+    Future.exception = wait
+    return time.perf_counter() - began, listed, waited
 
 
 if __name__ == "__main__":
