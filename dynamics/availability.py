@@ -14,6 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from dynamics.architectures import build, neurons_of_last_layer, recognise, size, weight_site
 from dynamics.checkpoint import Files, Weights, files_in, read_json
 from dynamics.errors import DynamicsError, UsageError
+from dynamics.sites.ablation import check_silenceable
 from dynamics.sites.own_attention import computes_its_own
 from dynamics.sites.residual import layers_of
 from dynamics.sources import open_series
@@ -25,6 +26,8 @@ from metrics.contract import WEIGHT_SITES
 OF_ATTENTION = ("attention", "attention_rows", "ablated_loss_at")
 OF_LAYERS = ("resid_post", "lens", "lens_target", "tuned_lens")
 FAST, WHOLE = "log-sum-exp", "whole pattern"
+# What a task has no default for.
+REQUIRED = {"ablation": {"heads": ["0.0"]}}
 
 
 def metrics_of(model: str) -> pl.DataFrame:
@@ -62,7 +65,9 @@ class Skeleton:
         except DynamicsError as error:
             return "no", "", str(error)
         if metric.sites() & set(OF_ATTENTION):
-            return "yes", *attention_way(self.module)
+            way, why = attention_way(self.module)
+            asked = ", ".join(f"{setting!r} of [tasks.{metric.task}]" for setting in REQUIRED.get(metric.task or "", {}))
+            return "yes", way, f"{why}; give {asked}" if asked else why
         if metric.sites() & {"loss_at", "token_loss", "token_correct", "logits"}:
             return "yes", "logits read", "only the positions that a metric reads are unembedded, some rows at a time"
         if metric.task is None:
@@ -82,7 +87,7 @@ class Skeleton:
         """Why a task with its default settings does not fit the model; nothing where it does."""
         context = size(self.config, "max_position_embeddings")
         try:
-            build_task(task, {}, Subject(size(self.config, "vocab_size"), context, 0, self.files.tokenizer))
+            build_task(task, REQUIRED.get(task, {}), Subject(size(self.config, "vocab_size"), context, 0, self.files.tokenizer))
         except DynamicsError as error:
             return f"task {task!r}: {error}"
         return ""
@@ -95,6 +100,8 @@ class Skeleton:
             except (RuntimeError, KeyError) as error:  # nothing to stack: a model of attention alone has no MLP
                 msg = f"the model has nothing for site {name!r}"
                 raise UsageError(msg) from error
+        elif name == "ablated_loss_at":
+            check_silenceable(self.module)
         elif name == "mlp_post":
             neurons_of_last_layer(self.module)
         elif name in OF_LAYERS:

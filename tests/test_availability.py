@@ -60,6 +60,20 @@ def test_what_the_family_has_not_is_said(tmp_path: Path) -> None:
     assert "no tokenizer.json" in row(table, "loss")["why"]
 
 
+@pytest.mark.parametrize("variant", ["gpt2", "bloom"])
+def test_heads_can_be_silenced_where_attention_can_be_replaced(variant: str, tmp_path: Path) -> None:
+    config = configuration(variant)
+    config.vocab_size = 100  # as many as the tokenizer has, and more
+    config.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(tokenizer().to_str(), "utf-8")
+    told = row(metrics_of(str(tmp_path)), "loss_from_heads")
+    if variant == "gpt2":
+        assert (told["measured"], told["why"].rpartition("; ")[2]) == ("yes", "give 'heads' of [tasks.ablation]")
+    else:
+        assert (told["measured"], told["way"]) == ("no", "")
+        assert "'bloom' computes its attention in its own way, so no head can be silenced" in told["why"]
+
+
 def test_a_repo_is_asked_for_its_configuration_and_not_for_its_weights(hub: StandIn) -> None:
     publish(hub, steps=(0, 1))
     assert row(metrics_of(f"hub:{REPO}"), "prefix_matching")["measured"] == "yes"

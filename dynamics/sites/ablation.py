@@ -18,6 +18,14 @@ from dynamics.sites import own_attention
 from dynamics.sites.kernels import Intervention
 
 
+def check_silenceable(module: PreTrainedModel) -> None:
+    """Raise `UsageError` for a family whose attention cannot be replaced."""
+    if own_attention.computes_its_own(module):
+        msg = f"model family {module.config.model_type!r} computes its attention in its own way, so no head can " \
+              "be silenced; leave the task 'ablation' out"  # fmt: skip
+        raise UsageError(msg)
+
+
 class Remember(Intervention):
     """Keeps the queries and keys of a pass, by layer."""
 
@@ -39,10 +47,7 @@ class Silence(Intervention):
     def __init__(
         self, module: PreTrainedModel, heads: Sequence[tuple[int, int]], first: Remember | None = None
     ) -> None:
-        if own_attention.computes_its_own(module):
-            msg = f"model family {module.config.model_type!r} computes its attention in its own way, so no head can " \
-                  "be silenced; leave the task 'ablation' out"  # fmt: skip
-            raise UsageError(msg)
+        check_silenceable(module)
         layers, per_layer = int(module.config.num_hidden_layers), int(module.config.num_attention_heads)
         self.heads: dict[int, list[int]] = defaultdict(list)
         self.first = first
