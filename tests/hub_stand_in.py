@@ -80,6 +80,7 @@ class StandIn:
         self.origin: StandIn | None = None
         self.bytes_per_second: float | None = None
         self.upstream: StandIn | None = None  # whose addresses are handed on for the next page, as mirrors do
+        self.moved: dict[str, str] = {}  # repos that have another name now, to which requests are sent on
         self.lock = threading.Lock()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"hub": self}))
         self.server.daemon_threads = True
@@ -129,6 +130,10 @@ class _Handler(BaseHTTPRequestHandler):
         token = self.headers.get("Authorization", "")
         path = unquote(urlsplit(self.path).path)
         self.hub.log.append((method, path, bool(token)))
+        for old, new in self.hub.moved.items():
+            if f"/{old}/" in path:
+                self._send(307, b"", {"Location": self.hub.url + self.path.replace(f"/{old}/", f"/{new}/")}, method)
+                return
         fault = self.hub.fault(method, path)
         if fault and fault.kind == "close":
             self.close_connection = True

@@ -82,3 +82,14 @@ def test_what_cannot_be_opened_is_refused_with_the_reason(hub: StandIn, locator:
     hub.repo("acme/stepless").commit({"model.safetensors": b""}, branch="main")
     with pytest.raises(UsageError, match=message):
         dynamics.open_series(locator)
+
+
+def test_a_repo_that_has_moved_is_followed(hub: StandIn) -> None:
+    """As LLM360's Amber, whose organisation has another name now: under its old name it is what it was."""
+    publish(hub, (0, 1000))
+    hub.moved["LLM360/Old"] = REPO
+    series = dynamics.open_series("hub:LLM360/Old")
+    assert steps_of(series) == [0, 1000]
+    opened = open_checkpoint(series, series.checkpoints[1])
+    assert torch.equal(opened.weights.tensors["ln_final.w"], tiny_model(1000).ln_final.w)
+    assert opened.files.tokenizer is not None
