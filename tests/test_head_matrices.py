@@ -25,6 +25,7 @@ WAYS: dict[str, dict[str, Any]] = {family: {} for family in FAMILIES} | {
     "falcon, grouped": {"alibi": True, "new_decoder_architecture": True, "num_kv_heads": 2},
     "falcon, head by head": {"alibi": True, "multi_query": False, "new_decoder_architecture": False},
     "opt, normalised afterwards": {"do_layer_norm_before": False},
+    "opt, embedded in half of the width": {"do_layer_norm_before": False, "word_embed_proj_dim": 16},
 }
 
 
@@ -137,6 +138,24 @@ def test_the_final_gain_is_that_of_the_norm_that_the_unembedding_reads(family: s
     gain = weight_site(model.config, "ln_final_w", dict(model.named_parameters()))
     ours = [normalised(last[0], centred=centred) * gain for centred in (True, False)]
     assert any(torch.allclose(one, read[0], atol=2e-4, rtol=1e-3) for one in ours)
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way.startswith("opt")])
+@torch.inference_mode()
+def test_the_embeddings_are_those_of_the_stream_where_there_are_maps_between(way: str) -> None:
+    """Without positions the first layer is given W_E; what the last one gives makes logits by W_U."""
+    model, tokens, streams = model_of(way), random_tokens(2, 9), []
+    model.get_parameter("model.decoder.embed_positions.weight").zero_()
+    layers = layers_of(model)
+    layers[0].register_forward_pre_hook(lambda _, args, kwargs: streams.append((*args, *kwargs.values())[0]),
+                                        with_kwargs=True)  # fmt: skip
+    layers[-1].register_forward_hook(lambda _, __, said: streams.append(said if isinstance(said, Tensor) else said[0]))
+    logits = model(input_ids=tokens, use_cache=False).logits
+    parameters = dict(model.named_parameters())
+    embed, unembed, gain = (weight_site(model.config, name, parameters) for name in ("W_E", "W_U", "ln_final_w"))
+    torch.testing.assert_close(streams[0], embed[tokens])
+    final = normalised(streams[1], centred=True) * gain if model.config.do_layer_norm_before else streams[1]
+    torch.testing.assert_close(final @ unembed, logits, atol=1e-3, rtol=1e-3)
 
 
 def test_a_family_without_a_map_names_those_that_have_one() -> None:
