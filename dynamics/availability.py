@@ -66,8 +66,8 @@ class Skeleton:
             return "no", "", str(error)
         if metric.sites() & set(OF_ATTENTION):
             way, why = attention_way(self.module)
-            asked = ", ".join(f"{setting!r} of [tasks.{metric.task}]" for setting in REQUIRED.get(metric.task or "", {}))
-            return "yes", way, f"{why}; give {asked}" if asked else why
+            asked = ", ".join(repr(setting) for setting in REQUIRED.get(metric.task or "", {}))
+            return "yes", way, f"{why}; give {asked} of [tasks.{metric.task}]" if asked else why
         if metric.sites() & {"loss_at", "token_loss", "token_correct", "logits"}:
             return "yes", "logits read", "only the positions that a metric reads are unembedded, some rows at a time"
         if metric.task is None:
@@ -85,9 +85,9 @@ class Skeleton:
 
     def _why_not(self, task: str) -> str:
         """Why a task with its default settings does not fit the model; nothing where it does."""
-        context = size(self.config, "max_position_embeddings")
+        d_vocab, n_ctx = (size(self.config, name) for name in ("vocab_size", "max_position_embeddings"))
         try:
-            build_task(task, REQUIRED.get(task, {}), Subject(size(self.config, "vocab_size"), context, 0, self.files.tokenizer))
+            build_task(task, REQUIRED.get(task, {}), Subject(d_vocab, n_ctx, 0, self.files.tokenizer))
         except DynamicsError as error:
             return f"task {task!r}: {error}"
         return ""
