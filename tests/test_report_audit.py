@@ -80,3 +80,19 @@ def test_steps_that_were_not_asked_for_are_counted(hub: StandIn) -> None:
     for step in (1, 2, 4):
         repo.commit(files_of(step), branch=f"step{step}")
     assert dynamics.open_series(f"hub:{REPO}", steps="1,4").notes[0] == "2 of the 3 listed checkpoints were asked for"
+
+
+def test_what_strangers_call_a_commit_is_text_and_nothing_more(hub: StandIn, tmp_path: Path) -> None:
+    """Titles of commits become names of revisions, on the terminal and in the report."""
+    harm = "</script><script>alert(1)</script><img src=x onerror=alert(2)>[red]\x1b[31m"
+    for step in (0, 1000):
+        hub.repo(REPO).commit(files_of(step), branch="run-1", title=f"{harm} step {step}")
+        hub.repo(REPO).commit({"a": b""}, branch="run-1", title=f"{harm} ignored")
+    series = dynamics.open_series(f"hub:{REPO}@run-1")
+    assert [c.step for c in series.checkpoints] == [0, 1000]
+    assert "\x1b" not in series.checkpoints[0].revision + "".join(series.ignored)
+    run = dynamics.measure(series, ["sum_of_squared_weights"], out=tmp_path / "run")
+    page = run.report().read_text("utf-8")
+    assert "alert(1)" in page
+    assert "<script>alert(1)" not in page
+    assert "<img src=x" not in page

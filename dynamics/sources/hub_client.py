@@ -83,7 +83,8 @@ class Hub:
         """The commits of a branch with their titles, newest first."""
 
         def ask() -> list[tuple[str, str]]:
-            return [(_commit(c["id"]), c["title"]) for c in self._pages(repo, f"commits/{quote(revision, safe='')}")]
+            pages = self._pages(repo, f"commits/{quote(revision, safe='')}")
+            return [(_commit(c["id"]), "".join(t if t.isprintable() else " " for t in c["title"])) for c in pages]
 
         name = f"commits-{hashlib.sha256(revision.encode()).hexdigest()[:16]}.json"
         return [(commit, title) for commit, title in self._listed(repo, name, ask, for_ever=False)]
