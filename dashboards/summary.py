@@ -25,6 +25,7 @@ from dashboards.wording import aside, count, detail, doubt, join, lower, remark,
 MAX_PLACES = 6
 MAX_NAMED = 4  # changes in a headline
 ONE_JUMP = 0.8  # of a curve's range within one gap between checkpoints
+UNFINISHED = "The run has not finished: what emerged is decided at its end."
 FEWEST = 8  # checkpoints of a curve below which the detector does not look
 
 
@@ -67,6 +68,8 @@ class Summary:
 
 def summarise(frames: Frames) -> Summary:
     """The events of a run in words."""
+    if frames.events.is_empty() and frames.runs["finished"].has_nulls():
+        return Summary(UNFINISHED, [], [], [], (), [], [], _unexamined(frames))
     findings = [_finding(frames, group) for group in _groups(frames)]
     phases, together, unexamined = phase_changes(frames), moments(frames), _unexamined(frames)
     if not across.is_many(frames):
@@ -248,7 +251,7 @@ def _absent(frames: Frames) -> list[Remark]:
         quiet = [metric for metric in rows["metric"].unique().sort().to_list() if metric not in found]
         described = [_quiet(frames, rows.filter(pl.col("metric") == metric), metric) for metric in quiet]
         if described:
-            lines.append(Remark(series, f"no event in {join(described)}."))
+            lines.append(Remark(series, f"no change in {join(described)}."))
     return lines
 
 

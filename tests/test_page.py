@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -14,7 +15,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from dashboards.page.app import application, serve
-from dashboards.page.query import ask
+from dashboards.page.query import MAX_AT_ONCE, ask
 from dashboards.page.snapshot import Watched, stamp
 from dynamics.errors import UsageError
 from dynamics.store import FILE_NAME, Store
@@ -99,6 +100,12 @@ def test_sql_is_answered_and_errors_are_said(client: TestClient) -> None:
         "PRAGMA enable_profiling; PRAGMA profiling_output='/tmp/stolen.json'; SELECT 1",
         "CALL enable_logging(storage='file', storage_config={'path': '/tmp/stolen'})",
         "SELECT 1; DROP TABLE events",
+        "SELECT * FROM glob('/*')",
+        "ATTACH ':memory:' AS m; CREATE TABLE m.t AS SELECT 1; COPY m.t TO '/tmp/stolen.csv'",
+        "CREATE SECRET s (TYPE S3)",
+        "SELECT * FROM read_blob('/proc/self/environ')",
+        "SET memory_limit = '100GB'",
+        "RESET ALL; SELECT * FROM read_csv('/etc/passwd')",
     ],
 )
 def test_sql_reaches_no_file_no_address_and_writes_nothing(folder: Path, sql: str) -> None:
@@ -120,6 +127,38 @@ def test_rows_time_and_length_are_limited(folder: Path) -> None:
         ask(folder / "copying", "SELECT repeat('x', 2000000000)", seconds=2)
     with pytest.raises(UsageError, match="20,001 characters"):
         ask(folder / "copying", "x" * 20_001)
+
+
+def test_many_at_once_are_refused_at_once_and_the_next_is_answered(folder: Path) -> None:
+    endless = "SELECT count(*) FROM range(100000000000)"
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(ask, folder / "copying", endless, seconds=1) for _ in range(6)]
+        said = [str(one.exception()) for one in asked]
+    assert sum("other queries are being answered" in text for text in said) == 6 - MAX_AT_ONCE
+    assert sum("was stopped" in text for text in said) == MAX_AT_ONCE
+    assert ask(folder / "copying", "SELECT 1 AS one").rows == [[1]]
+
+
+def test_a_query_that_does_not_end_arriving_is_not_read_to_its_end(client: TestClient) -> None:
+    long = client.post("/runs/copying/query", json={"sql": "x" * 200_000})
+    assert long.status_code == 400
+    assert "more than 120,000 bytes" in long.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/runs/../files/events.csv", "/runs/copying/files/%2e%2e%2frun.duckdb", "/runs/%2e%2e/", "/runs/copying%00/"],
+)
+def test_no_path_leads_out_of_the_folder(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+def test_a_question_from_a_strangers_page_is_not_answered(client: TestClient) -> None:
+    """The browser asks first before it sends JSON to another origin, and nothing here says yes."""
+    asked = client.options("/runs/copying/query", headers={
+        "Origin": "http://evil.example", "Access-Control-Request-Method": "POST"})  # fmt: skip
+    assert asked.status_code == 405
+    assert "access-control-allow-origin" not in asked.headers
 
 
 def test_a_stranger_host_name_is_refused_on_loopback(folder: Path) -> None:

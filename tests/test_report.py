@@ -82,7 +82,7 @@ def test_the_summary_says_what_when_where_and_how_sure(induction: Path) -> None:
     assert "first the rise of previous token attention (L0H1) (steps 220–285); then" in text
     assert "tentative" in text
     assert "model.safetensors is truncated" in text
-    assert "no event in duplicate token attention" in text
+    assert "no change in duplicate token attention" in text
 
 
 def test_captions_state_task_n_and_seed(induction: Path) -> None:

@@ -42,4 +42,4 @@ def test_page_and_markdown_explain_the_words(tmp_path: Path) -> None:
     asked = questions()["prefix_matching"]
     assert f"<dd>{asked}</dd>" in html(document)
     assert f"- **Prefix matching**: {asked}" in markdown(document)
-    assert f'<p class="note">{asked}</p>' in html(document)  # above its figure
+    assert f'<p class="note question">{asked}</p>' in html(document)  # above its figure

@@ -96,3 +96,14 @@ def test_a_spike_has_no_place_in_the_order(tmp_path: Path) -> None:
     ]
     orders = summarise(rewritten(folder, events)).orders
     assert orders[0].text.startswith("first the fall of loss (steps 44–57); then the fall of in context")
+
+
+def test_a_run_that_has_not_finished_says_nothing_about_what_emerged(tmp_path: Path) -> None:
+    """Changes are looked for at the end: until then their absence from the store means nothing."""
+    folder = write_induction_run(tmp_path / "run", events=False)
+    assert "emerged that could be told" in summarise(read_frames(folder)).lead
+    with Store(folder) as store:
+        store.query("UPDATE runs SET finished = NULL")
+    summary = summarise(read_frames(folder))
+    assert summary.lead == "The run has not finished: what emerged is decided at its end."
+    assert (summary.headlines, summary.absent) == ([], [])

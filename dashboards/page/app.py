@@ -27,7 +27,7 @@ from starlette.routing import Route
 from dashboards.document import TEMPLATES, Document, compose, followed_html, html, summary_html
 from dashboards.page.following import Following
 from dashboards.page.guard import TokenGuard
-from dashboards.page.query import ask
+from dashboards.page.query import MAX_LENGTH, ask
 from dashboards.page.snapshot import Snapshot, Watched
 from dynamics.errors import DynamicsError, UsageError, unknown
 from dynamics.store import FILE_NAME, Store
@@ -35,6 +35,7 @@ from dynamics.store import FILE_NAME, Store
 LOOPBACK = ("127.0.0.1", "localhost")
 PORT = 8765
 MAX_POINTS = 20_000  # that go to the page before they are drawn anew
+MAX_BODY = 6 * MAX_LENGTH  # bytes of JSON: a character can take six
 FILES = tuple(f"{table}.{kind}" for table in ("measurements", "events", "checkpoints") for kind in ("csv", "parquet"))
 
 
@@ -201,12 +202,23 @@ def _file(runs: Runs, request: Request) -> Response:
     return Response(buffer.getvalue(), media_type="application/octet-stream", headers=headers)
 
 
+async def _body(request: Request) -> bytes:
+    """What was sent, read no further than a query can be long. Raises UsageError for more."""
+    told = b""
+    async for part in request.stream():
+        told += part
+        if len(told) > MAX_BODY:
+            msg = f"more than {MAX_BODY:,} bytes were sent; a query has at most {MAX_LENGTH:,} characters"
+            raise UsageError(msg)
+    return told
+
+
 async def _query(runs: Runs, request: Request) -> Response:
     # A form on a stranger's page cannot send JSON here without the browser asking first, and nobody says yes.
     if request.headers.get("content-type") != "application/json":
         return JSONResponse({"error": "send the query as application/json"}, status_code=415)
     try:
-        sql = str(json.loads(await request.body())["sql"])
+        sql = str(json.loads(await _body(request))["sql"])
         snapshot = await run_in_threadpool(runs.snapshot, request.path_params["run"])
         answer = await run_in_threadpool(ask, snapshot.folder, sql)
     except (ValueError, KeyError, TypeError, DynamicsError) as error:

@@ -7,6 +7,7 @@ can still not be interrupted from outside, so each query is a process of its own
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -25,6 +26,9 @@ MAX_SECONDS = 5.0
 MAX_LENGTH = 20_000  # characters of a query
 MAX_CELL = 2000  # characters of a text in the answer
 MAX_BYTES = 2 * 1024**3  # address space of a query's process
+MAX_AT_ONCE = 2  # queries of all readers together: the machine is measuring
+NICE = 10  # measuring goes first
+_SLOTS = threading.BoundedSemaphore(MAX_AT_ONCE)
 STARTING = 5.0  # seconds that the process may take to begin, on a busy machine
 # No file, no address, no extension, no way to change these settings back; and not all of the machine.
 SEALED: dict[str, str | bool | int | float | list[str]] = {
@@ -51,11 +55,22 @@ class Answer:
 def ask(folder: Path, sql: str, *, rows: int = MAX_ROWS, seconds: float = MAX_SECONDS) -> Answer:
     """Run SQL on the copy of a store in `folder`.
 
-    Raises UsageError where the SQL is wrong, writes, reaches beyond the store, or takes longer than `seconds`.
+    Raises UsageError where the SQL is wrong, writes, reaches beyond the store, takes longer than `seconds`, or where
+    `MAX_AT_ONCE` others are being answered: none waits, or those who wait would keep the page's own answers waiting.
     """
     if len(sql) > MAX_LENGTH:
         msg = f"the query has {len(sql):,} characters, at most {MAX_LENGTH:,} are read; shorten it"
         raise UsageError(msg)
+    if not _SLOTS.acquire(blocking=False):
+        msg = f"{MAX_AT_ONCE} other queries are being answered; ask again in a few seconds"
+        raise UsageError(msg)
+    try:
+        return _answer(folder, sql, rows, seconds)
+    finally:
+        _SLOTS.release()
+
+
+def _answer(folder: Path, sql: str, rows: int, seconds: float) -> Answer:
     order = json.dumps({"file": str(folder / FILE_NAME), "sql": sql, "rows": rows, "seconds": seconds})
     command = [sys.executable, "-m", "dashboards.page.query"]
     root = Path(__file__).parents[2]
@@ -88,6 +103,8 @@ def _work(order: dict[str, Any]) -> dict[str, Any]:
     limit = int(order["seconds"]) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (limit + int(STARTING), limit + int(STARTING)))
     resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # whatever the database would let through: no file grows
+    os.nice(NICE)
     with duckdb.connect(order["file"], read_only=True, config=SEALED) as connection:
         timer = threading.Timer(order["seconds"], connection.interrupt)
         timer.daemon = True

@@ -39,12 +39,15 @@
     event.preventDefault();
     const refused = document.getElementById("refused"), table = document.getElementById("answer");
     refused.textContent = "asking …";
+    refused.className = "note";
     table.replaceChildren();
     const reply = await fetch("query", {
       method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ sql: event.target.elements.sql.value }),
     });
     const answer = await reply.json();
-    refused.textContent = answer.error || (answer.more ? `the first ${answer.rows.length} rows; there are more` : `${answer.rows.length} rows`);
+    refused.className = answer.error ? "doubt" : "note";
+    const counted = `${answer.error ? 0 : answer.rows.length} row${answer.rows?.length === 1 ? "" : "s"}`;
+    refused.textContent = answer.error || (answer.more ? `the first ${counted}; there are more` : counted);
     if (!answer.error) table.append(cells(answer.columns, "th"), ...answer.rows.map((row) => cells(row, "td")));
   });
 })();

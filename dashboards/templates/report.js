@@ -66,7 +66,7 @@
         node.width = Math.max(120, Math.round(node.width * factor * (stacked ? columns : 1)));
       }
       // What does not shrink with the plot: names at the left, and legends of many columns.
-      if (node.axis && node.axis.labelLimit) node.axis.labelLimit = Math.min(node.axis.labelLimit, 0.42 * room);
+      if (node.axis && node.axis.labelLimit) node.axis.labelLimit = Math.min(node.axis.labelLimit, 0.5 * room);
       if (node.axis && node.axis.minExtent) node.axis.minExtent = Math.min(node.axis.minExtent, 0.3 * room);
       if (node.legend && node.legend.columns) node.legend.columns = Math.max(1, Math.min(node.legend.columns, Math.floor(room / 160)));
     });
