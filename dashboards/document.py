@@ -26,7 +26,6 @@ from dashboards.moments import CAUTION
 from dashboards.pictures import inline_json, packed, vega_script
 from dashboards.provenance import facts, gaps, provenance
 from dashboards.published import published_table
-from dashboards.side_by_side import seed_figures
 from dashboards.skills import skill_tables
 from dashboards.sparkline import sparkline
 from dashboards.stages import tokens_seen
@@ -67,7 +66,7 @@ class Document:
 
 def compose(frames: Frames, title: str, figures: list[Figure] | None = None) -> Document:
     """Draw and describe a run; with `figures`, those instead of all that its metrics allow."""
-    figures = [*seed_figures(as_gathered(frames)), *draw_figures(frames)] if figures is None else figures
+    figures = draw_figures(frames) if figures is None else figures
     specs = [figure.specification() for figure in figures]
     tokens = frames.tokens_per_step() or tokens_seen(frames.checkpoints)
     return Document(_words(frames, figures, specs, title), figures, specs, tokens)

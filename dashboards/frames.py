@@ -127,17 +127,17 @@ def read_tables(folder: str | Path) -> dict[str, pl.DataFrame]:
     """The tables of a run's store; of the measurements those that belong together."""
     with Store(folder, read_only=True) as store:
         there = set(store.query("SELECT table_name FROM duckdb_tables()")["table_name"])
-        tables = {table: store.read(table) if table in there else pl.DataFrame(schema=SCHEMA[table])
-                  for table in TABLES}  # fmt: skip
-        tables["measurements"] = _together(store, tables["measurements"])
-    return tables
+        others = {table: store.read(table) if table in there else pl.DataFrame(schema=SCHEMA[table])
+                  for table in TABLES if table != "measurements"}  # fmt: skip
+        return {**others, "measurements": _together(store)}
 
 
-def _together(store: Store, everything: pl.DataFrame) -> pl.DataFrame:
+def _together(store: Store) -> pl.DataFrame:
     """The measurements that the latest run asked for; all of them where no run has said what it asked for."""
     known = store.query("SELECT count(*) AS n FROM duckdb_views() WHERE view_name = 'curves'")["n"].item()
-    asked = store.read("curves") if known else everything
-    return everything if asked.is_empty() else asked.select(SCHEMA["measurements"].keys())
+    asked = store.read("curves") if known else None
+    told = store.read("measurements") if asked is None or asked.is_empty() else asked
+    return told.select(SCHEMA["measurements"].keys())
 
 
 def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
@@ -149,7 +149,7 @@ def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
     }
     # Unequal sequences may come back in any order from the store: charts and sentences must not depend on it.
     tokens = renamed["checkpoints"].select("series", "stage", "step", "tokens_seen").unique(("series", "stage", "step"))
-    measurements = _latest(renamed["measurements"]).join(
+    measurements = _latest(_finite(renamed["measurements"])).join(
         tokens, on=("series", "stage", "step"), how="left", nulls_equal=True
     )
     measurements = _with_gaps(measurements, renamed["checkpoints"])
@@ -159,7 +159,7 @@ def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
         metrics=renamed["metrics"],
         tasks=renamed["tasks"].unique("task_hash", maintain_order=True),
         measurements=named(measurements).sort("series", "metric", *PLACE, "step"),
-        events=_sized(named(_complete(renamed["events"])), measurements, renamed["metrics"]).sort(
+        events=_sized(named(_complete(_finite(renamed["events"]))), measurements, renamed["metrics"]).sort(
             "series", "metric", "midpoint"
         ),
         runs=renamed["runs"],
@@ -175,6 +175,13 @@ def display_names(tables: dict[str, pl.DataFrame]) -> dict[str, str]:
         short = shorten(name)
         shown[name] = short if short not in shown.values() else f"{short} #{len(shown) + 1}"
     return shown
+
+
+def _finite(frame: pl.DataFrame) -> pl.DataFrame:
+    """Numbers that are none are gaps: JSON knows no NaN, and a page could not read what it is given."""
+    reals = [pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name)
+             for name, kind in frame.schema.items() if kind == pl.Float64]  # fmt: skip
+    return frame.with_columns(reals)
 
 
 def _latest(measurements: pl.DataFrame) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -25,28 +25,26 @@ HEADS = "the largest of the heads at each checkpoint, for heads have no identity
 
 @dataclass(frozen=True)
 class Axis:
-    """What stands across: its name, the column of numbers, and how it is drawn."""
+    """What stands across: the column of numbers, its name on the axis, and the chart's name and title."""
 
     name: str
+    across: str
+    chart: str
     title: str
-    words: str
 
 
-STEP = Axis("step", "training step", "Models side by side, by training step")
-TOKENS = Axis("tokens_seen", "tokens seen", "Models side by side, by tokens seen")
-LOSS = Axis("at_loss", "loss", "Models side by side, by loss")
+STEP = Axis("step", "training step", "models_by_step", "Models side by side, by training step")
+TOKENS = Axis("tokens_seen", "tokens seen", "models_by_tokens", "Models side by side, by tokens seen")
+LOSS = Axis("at_loss", "loss", "models_by_loss", "Models side by side, by loss")
 
 
-def seed_figures(gathered: Gathered) -> list[Figure]:
-    """Every metric over training, the seeds of each model as lines and a band; nothing where no model has several."""
-    if all(len(gathered.seeds(group)) == 1 for group in gathered.group_names()):
-        return []
-    return [replace(figure, name="seeds", title="Seeds beside each other") for figure in figures(gathered, (STEP,))]
-
-
-def figures(gathered: Gathered, axes: tuple[Axis, ...] = (STEP, TOKENS, LOSS)) -> list[Figure]:
-    """One figure for each axis that at least one series has, with a panel for each metric."""
+def figures(
+    gathered: Gathered, axes: tuple[Axis, ...] = (STEP, TOKENS, LOSS), metrics: tuple[str, ...] | None = None
+) -> list[Figure]:
+    """One figure for each axis that at least one series has, with a panel for each metric or, if given, for `metrics`.
+    """
     rows = curves(gathered)
+    rows = rows if metrics is None else rows.filter(pl.col("metric").str.split(OF).list.first().is_in(metrics))
     drawn = []
     for axis in axes:
         known = rows.filter(pl.col(axis.name).is_not_null())
@@ -59,7 +57,7 @@ def figures(gathered: Gathered, axes: tuple[Axis, ...] = (STEP, TOKENS, LOSS)) -
             without = f" {left} series without it are left out." if left else ""
             told = drawing.properties(description=_caption(gathered, names, axis) + without)
             metrics = tuple(dict.fromkeys(_metric(name) for name in names[:MAX_PANELS]))
-            drawn.append(Figure(f"models_by_{axis.name}", axis.words, told, metrics))
+            drawn.append(Figure(axis.chart, axis.title, told, metrics))
     return drawn
 
 
@@ -134,7 +132,7 @@ def _x(gathered: Gathered, axis: Axis, rows: pl.DataFrame) -> alt.X:
     if axis is TOKENS:
         scale = theme.value_scale(rows[axis.name], log=True, nice=False)
         shown = alt.Axis(labelExpr=theme.STEP_LABEL, grid=False, tickCount=6)
-        return alt.X(f"{axis.name}:Q", title=axis.title, scale=scale, axis=shown)
+        return alt.X(f"{axis.name}:Q", title=axis.across, scale=scale, axis=shown)
     scale = theme.value_scale(rows[axis.name], reverse=True, nice=False)
     return alt.X(f"{axis.name}:Q", title="loss (training goes to the right)", scale=scale, axis=alt.Axis(grid=False))
 

@@ -71,7 +71,7 @@ def config(*, dark: bool = False) -> dict[str, Any]:
         "legend": {**label, "titleFontWeight": "normal", "symbolStrokeWidth": 2.5, "labelLimit": 220},
         "header": {**label, "titleFontWeight": "normal"},
         "title": {"color": colour["ink"], "subtitleColor": colour["soft"], "fontSize": 12, "fontWeight": 600,
-                  "anchor": "start", "limit": 420, "frame": "group"},
+                  "anchor": "start", "limit": 370, "frame": "group"},
         "range": {"category": colour["category"], "diverging": colour["diverging"], "heatmap": colour["ramp"],
                   "ramp": colour["ramp"], "ordinal": {"scheme": colour["order"]}},
         "style": {

@@ -99,8 +99,8 @@ def count(number_of: int, noun: str) -> str:
 
 
 def join(words: list[str]) -> str:
-    """`a, b and c`."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    """`a, b and c`; nothing for nothing."""
+    return "".join(words) if len(words) < 2 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _signed(value: float | None) -> str:

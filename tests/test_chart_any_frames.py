@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import time
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 
-from dashboards.charts import draw_figures
+from dashboards.charts import draw_chart, draw_figures, load_charts
 from dashboards.frames import Frames, prepare
 from dashboards.summary import summarise
+from dynamics.errors import UsageError
 from test_chart_frames import tables
 from test_chart_stores import event_row, metric_row
 
@@ -28,6 +33,67 @@ def heads(
     ]  # fmt: skip
     checkpoints = [{"series": "model", "stage": "", "step": step, "status": "measured"} for step in steps]
     return prepare(tables(rows, checkpoints, metrics=[metric_row(PER_HEAD, "layer,head")], events=events or []))
+
+
+# What the charts draw, with its axes.
+METRICS = {
+    "prefix_matching": "layer,head", "loss": "", "in_context_learning_score": "", "train_loss": "", "test_loss": "",
+    "accuracy": "", "loss_by_position": "index", "per_token_loss": "index", "feature_dimensionality": "index",
+    "feature_products": "index", "excluded_loss_by_frequency": "index", "key_frequency": "index",
+    "stable_rank": "label", "cka_to_final": "layer",
+}  # fmt: skip
+
+
+def every_metric(steps: list[int], *, places: int = 9, value: float | None = 1.0) -> Frames:
+    """Two seeds of a model with all that charts draw, in so many places; one large change of a head, one of the loss.
+
+    A curve rises or falls with the step and lies the higher the later its place; a `value` of None or NaN is all of it.
+    """
+    parts = []
+    for seed, (metric, axes) in itertools.product(range(2), METRICS.items()):
+        place, step = (grid.ravel() for grid in np.meshgrid(np.arange(places if axes else 1), steps))
+        height = seed + 1 + place + np.sin(place) * np.log1p(step)
+        named = {"layer": place // 3, "head": place % 3, "index": place, "label": [f"layer {i} W_Q" for i in place]}
+        at = {axis: named[axis] for axis in axes.split(",") if axis}
+        numbers = pl.DataFrame({"step": step, "tokens_seen": 100 * step, "value": height / (places + 3), **at})
+        shared = {"series": f"toy-seed{seed}", "stage": "", "metric": metric, "version": 1, "task_hash": "t",
+                  "run_id": "r", "n": 64, "stderr": 0.01}  # fmt: skip
+        parts.append(numbers.with_columns(pl.lit(one).alias(name) for name, one in shared.items()))
+    rows = pl.concat(parts, how="diagonal_relaxed").with_columns(pl.col("value") * pl.lit(value, pl.Float64))
+    checkpoints = [{"series": f"toy-seed{seed}", "stage": "", "step": step, "status": "measured",
+                    "tokens_seen": 100 * step} for seed in range(2) for step in steps]  # fmt: skip
+    series = [{"series": f"toy-seed{seed}", "seed": seed, "n_params": 1000} for seed in range(2)]
+    events = [event_row("toy-seed0", PER_HEAD, 20, 0.1, 0.9, layer=1, head=0), event_row("toy-seed0", "loss", 5, 4, 2)]
+    metrics = [metric_row(metric, axes) for metric, axes in METRICS.items()]
+    made = tables([], checkpoints, series=series, metrics=metrics, events=events)
+    return prepare(made | {"measurements": pl.concat([made["measurements"], rows], how="diagonal_relaxed")})
+
+
+@pytest.mark.parametrize("name", sorted(load_charts()))
+@pytest.mark.parametrize(
+    "frames",
+    [prepare(tables([])), every_metric([1000]), every_metric([0, 10, 100], value=math.nan),
+     every_metric([0, 10, 100], value=None), every_metric([0, 10, 100, 1000], places=1)],
+    ids=["empty", "one step", "all NaN", "all NULL", "one place"],
+)  # fmt: skip
+def test_every_chart_draws_or_says_what_it_lacks(name: str, frames: Frames) -> None:
+    try:
+        spec = draw_chart(frames, name).specification()
+    except UsageError as refused:
+        spec = {"description": str(refused)}
+    assert spec["description"]
+    assert "vconcat" in spec or "concat" in spec or "layer" in spec or f"chart {name!r} needs" in spec["description"]
+    assert "NaN" not in json.dumps(spec)
+
+
+@pytest.mark.parametrize("name", sorted(load_charts()))
+def test_every_chart_of_ten_thousand_places_stays_small(crowd: Frames, name: str) -> None:
+    assert len(json.dumps(draw_chart(crowd, name).specification())) < 4_000_000
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Frames:
+    return every_metric([0, 1, 10, 100], places=10_000)
 
 
 @pytest.mark.parametrize(

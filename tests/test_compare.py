@@ -75,8 +75,8 @@ def test_every_series_has_its_own_tokens(gathered: Gathered) -> None:
     assert sorted(last["tokens_seen"].to_list()) == [2_048_000, 4_096_000, 6_144_000]
     assert [figure.name for figure in side_by_side.figures(gathered)] == [
         "models_by_step",
-        "models_by_tokens_seen",
-        "models_by_at_loss",
+        "models_by_tokens",
+        "models_by_loss",
     ]
 
 

@@ -38,6 +38,7 @@ class Chart:
     order: int = 50  # place in the report, small first
     fallback: bool = False
     together: bool = False
+    asked: bool = False  # drawn by name, or by a comparison, and not in a run's own report
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def draw_figures(frames: Frames) -> list[Figure]:
     drawn = {name for entry in charts.values() if set(entry.needs) <= present for name in (*entry.needs, *entry.also)}
     figures: list[Figure] = []
     for entry in charts.values():
-        if set(entry.needs) <= present:
+        if set(entry.needs) <= present and not entry.asked:
             figures += _draw(entry, frames, drawn)
     return [figure for figure in figures if figure.drawing is not None]
 

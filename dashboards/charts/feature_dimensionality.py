@@ -10,6 +10,7 @@ from dashboards.charts import chart
 from dashboards.frames import Frames, thin
 from dashboards.marks import failures, hover_points, tooltip
 from dashboards.theme import Drawing
+from dashboards.trajectories import most_lines, widest
 
 # Shares of a dimension that regular arrangements give (Elhage et al. 2022).
 LEVELS = {
@@ -31,6 +32,10 @@ def feature_dimensionality(frames: Frames) -> Drawing:
         "square antiprism (Elhage et al. 2022). Features that share an arrangement lie on its level. A feature whose "
         "direction is still short has no meaningful share."
     )
+    parts = frames.curves("feature_dimensionality").partition_by("series")
+    most, drawn = max(((part["place"].n_unique(), most_lines(part)) for part in parts), default=(0, 0))
+    if most > drawn:
+        description += f" Of up to {most:,} features the {drawn} that move most are drawn."
     return drawing.add_params(*theme.parameters(frames.steps())).properties(
         description=description, usermeta={"width": theme.WIDTH - 130, "columns": 1}
     )
@@ -38,6 +43,7 @@ def feature_dimensionality(frames: Frames) -> Drawing:
 
 def _panel(frames: Frames, series: str) -> Drawing:
     rows = frames.curves("feature_dimensionality").filter(pl.col("series") == series)
+    rows = rows.filter(pl.col("place").is_in(widest(rows)[: most_lines(rows)]))
     frame = thin(rows, ("series", "place", "curve", "step", "value"))
     y = alt.Y("value:Q", title="dimensions", scale=alt.Scale(domain=[0, 1.05], nice=False), axis=alt.Axis(grid=False))
     x = theme.step_x(frames.steps())

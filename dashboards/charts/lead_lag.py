@@ -17,10 +17,12 @@ from dashboards.wording import lower
 from dynamics.events import lag
 
 MAX_CHANGES = 5  # of one series: ten pairs
-ROW = 20  # pixels
+ROW = 34  # pixels: two lines
+MARGIN = 250  # for the names at the left
 TICKS = (0.01, 0.1, 0.2, 0.5, 0.7, 1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 1000)
 LETTERS = 34  # of a change's name
 UNTOLD = "the checkpoints do not tell"
+ARROW = " → "
 SAID = {"before": "the first came first", "after": "the second came first", "undecided": UNTOLD}
 
 
@@ -40,7 +42,7 @@ def lead_lag(frames: Frames) -> Drawing:
         "colour, only where the interval leaves out 1 and those of the midpoints do not overlap; grey: the checkpoints "
         "cannot tell. Coming first is not causing."
     )
-    return drawing.properties(description=description, usermeta={"width": theme.WIDTH - 330, "columns": 1})
+    return drawing.properties(description=description, usermeta={"width": theme.WIDTH - MARGIN, "columns": 1})
 
 
 def _pairs(frames: Frames, series: str) -> list[dict[str, Any]]:
@@ -54,7 +56,7 @@ def _pairs(frames: Frames, series: str) -> list[dict[str, Any]]:
     for one, two in itertools.combinations(largest.head(MAX_CHANGES).sort("midpoint").to_dicts(), 2):
         first, second = ({key: event[key] for key in ("midpoint", "lower", "upper")} for event in (one, two))
         middle, low, high, order = lag(first, second)
-        pair = f"{_name(frames, one)} → {lower(_name(frames, two))}"
+        pair = f"{_name(frames, one)}{ARROW}{lower(_name(frames, two))}"
         rows.append({"series": series, "pair": pair, "order": SAID[order], "lag": 10**middle, "low": 10**low,
                      "high": 10**high, "first": one["midpoint"], "second": two["midpoint"]})  # fmt: skip
     return rows
@@ -67,7 +69,8 @@ def _name(frames: Frames, event: dict[str, Any]) -> str:
 
 
 def _panel(rows: pl.DataFrame) -> Drawing:
-    labels = {str(row): pair for row, pair in zip(rows["row"].to_list(), rows["pair"].to_list(), strict=True)}
+    labels = {str(row): [part + ARROW.rstrip() * (not number) for number, part in enumerate(pair.split(ARROW, 1))]
+              for row, pair in rows.select("row", "pair").iter_rows()}  # fmt: skip
     columns = ("row", "pair", "order", "lag", "low", "high", "first", "second")
     base = alt.Chart(thin(rows.with_columns(pl.col("row").cast(pl.String)), columns))
     named = alt.Axis(labelExpr=f"({theme.literal(labels)})[datum.value]", labelLimit=420, domain=False, ticks=False,
@@ -88,7 +91,7 @@ def _panel(rows: pl.DataFrame) -> Drawing:
         layers += [part.mark_rule(style=style, strokeWidth=5, opacity=0.45).encode(x=low, x2="high:Q"),
                    part.mark_point(style=style, filled=True, size=60, opacity=1).encode(x=x)]  # fmt: skip
     title = alt.TitleParams(rows["series"][0], frame="bounds")
-    return alt.layer(*layers).properties(width=theme.WIDTH - 330, height=ROW * len(labels) + 6, title=title)
+    return alt.layer(*layers).properties(width=theme.WIDTH - MARGIN, height=ROW * len(labels) + 6, title=title)
 
 
 def _hints() -> list[alt.Tooltip]:

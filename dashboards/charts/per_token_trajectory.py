@@ -16,8 +16,8 @@ from dashboards.theme import Drawing
 METRIC = "loss_by_position"
 SINGLE = "per_token_loss"  # preferred where it was measured: the vector of Olsson et al. 2022
 FEWEST = 4  # checkpoints of one series: three points always lie in a plane
-MAX_LABELS = 9
-GAP = 0.09  # of the diagonal between two step labels
+MAX_LABELS = 8
+GAP = 0.12  # of the diagonal between two step labels
 
 
 @chart("The path of training in the plane of its losses", needs=(METRIC,), also=(SINGLE,), order=33)
