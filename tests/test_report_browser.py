@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from dashboards.compare import compare
 from dashboards.report import write_report
 from dynamics.store import Store
-from test_chart_stores import event_row, write_induction_run
+from test_chart_stores import event_row, write_grokking_run, write_induction_run
 from test_report import hostile_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -52,6 +53,27 @@ def visit(browser: Any, path: Path, width: int = 1440) -> tuple[Any, list[str]]:
     return page, troubles
 
 
+# Where the items of a figure are on its canvas, those for which `wanted` is true.
+SCENE = """((figure, wanted) => {
+    const { view } = report.views[figure], found = [], [left, top] = view.origin(), edge = view.padding();
+    const walk = (mark, x, y) => mark.items.forEach((item) => {
+        const across = x + (item.x || 0), down = y + (item.y || 0);
+        if (wanted(item)) found.push([across, down]);
+        (item.items || []).forEach((inner) => walk(inner, across, down));
+    });
+    walk(view.scenegraph().root, left + edge.left, top + edge.top);
+    return found;
+})"""
+
+
+def click(page: Any, figure: int, wanted: str) -> None:
+    """Click with the pointer on the first item of a figure for which `wanted`, a test of `item`, is true."""
+    page.locator(".plot").nth(figure).scroll_into_view_if_needed()
+    across, down = page.evaluate(f"{SCENE}({figure}, (item) => {wanted})[0]")
+    box = page.locator(".plot").nth(figure).locator("canvas").bounding_box()
+    page.mouse.click(box["x"] + across, box["y"] + down)
+
+
 def draw_all(page: Any) -> None:
     for index in range(page.locator(".plot").count()):
         page.locator(".plot").nth(index).scroll_into_view_if_needed()
@@ -83,6 +105,8 @@ def test_hostile_names_run_nothing(browser: Any, tmp_path: Path) -> None:
     page, troubles = visit(browser, write_report(hostile_run(tmp_path / "run"), pictures=False))
     draw_all(page)
     assert troubles == []
+    assert "<script>" in page.inner_text("#summary")  # as text
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_a_hover_says_which_head_and_step(browser: Any, report: Path) -> None:
@@ -94,8 +118,15 @@ def test_a_hover_says_which_head_and_step(browser: Any, report: Path) -> None:
     page.mouse.move(box["x"] + 210, box["y"] + 205, steps=4)
     tooltip = page.locator("#vg-tooltip-element.visible")
     tooltip.wait_for()
-    for word in ("two-layer", "where", "step", "Prefix matching", "standard error"):
-        assert word in tooltip.inner_text()
+    told = dict(re.findall(r"(\w[\w ]*)\t\n(\S+)", tooltip.inner_text()))
+    layer, head = re.fullmatch(r"L(\d)H(\d)", told["where"]).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    with Store(report.parent, read_only=True) as store:
+        stored = store.read("measurements").filter(
+            pl.col("metric") == "prefix_matching", pl.col("series") == told["series"], pl.col("layer") == int(layer),
+            pl.col("head") == int(head), pl.col("step") == int(told["step"].replace(",", "")),
+        )  # fmt: skip
+    assert float(told["Prefix matching"]) == pytest.approx(stored["value"].item(), rel=1e-3)
+    assert float(told["standard error"]) == pytest.approx(stored["stderr"].item(), rel=1e-3)
 
 
 def test_a_brush_on_the_timeline_narrows_the_other_figures(browser: Any, report: Path) -> None:
@@ -117,8 +148,30 @@ def test_a_brush_on_the_timeline_narrows_the_other_figures(browser: Any, report:
 def test_a_click_on_an_event_marks_its_curve_everywhere(browser: Any, report: Path) -> None:
     page, _ = visit(browser, report)
     draw_all(page)
-    page.evaluate("report.mark('two-layer|prefix_matching|L1H0')")
-    assert page.evaluate("report.views[3].view.signal('chosen')") == "two-layer|prefix_matching|L1H0"
+    curve = "two-layer|prefix_matching|L1H0"
+    click(page, 0, f"item.datum && item.datum.curve === {curve!r} && item.shape === 'triangle-up'")
+    page.wait_for_function("curve => report.views[3].view.signal('chosen') === curve", arg=curve, timeout=5000)
+    thick = f"item.datum && item.datum.curve === {curve!r} && item.strokeWidth > 3"
+    widths = page.evaluate(f"{SCENE}(3, (item) => {thick})")
+    assert widths, "the curve is no thicker than before"
+    click(page, 0, f"item.datum && item.datum.curve === {curve!r} && item.shape === 'triangle-up'")
+    page.wait_for_function("report.views[3].view.signal('chosen') === ''", timeout=5000)
+
+
+@pytest.mark.parametrize(("title", "selection"), [
+    ("Grokking: progress measures and phases", "shown_near_0_0"), ("The path of training in the plane", "shown_path")])
+def test_a_click_in_a_legend_shows_one_curve_alone(browser: Any, report: Path, tmp_path: Path, title: str,
+                                                   selection: str) -> None:  # fmt: skip
+    page, troubles = visit(browser, write_report(write_grokking_run(tmp_path), pictures=False)
+                           if title.startswith("Grokking") else report)  # fmt: skip
+    draw_all(page)
+    titles = page.locator("figure h3").all_inner_texts()
+    figure = next(number for number, said in enumerate(titles) if said.startswith(title))
+    click(page, figure, "item.mark.role === 'legend-symbol'")
+    page.wait_for_function(f"report.views[{figure}].view.data('{selection}_store').length === 1", timeout=5000)
+    faint = page.evaluate(f"{SCENE}({figure}, (item) => item.mark.marktype === 'line' && item.opacity < 0.1)")
+    assert faint, "the other curve is as strong as before"
+    assert troubles == []
 
 
 @pytest.mark.parametrize("axis", ["linear", "tokens"])
