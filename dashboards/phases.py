@@ -11,7 +11,10 @@ from dashboards.frames import Frames
 from dashboards.theme import step
 
 FALLEN = 0.05  # of its first value: the train loss has been learnt
-RULE = "circuit formation ends at the onset of the largest detected fall of the test loss, cleanup at its completion"
+RULE = (
+    "circuit formation ends at the onset of the largest detected fall of the test loss, on a logarithmic scale where "
+    "there is one, as the papers draw it; cleanup at its completion"
+)
 
 
 @dataclass(frozen=True)
@@ -65,5 +68,8 @@ def _memorised(frames: Frames, series: str) -> tuple[float | None, str]:
 def _fall(frames: Frames, series: str, metric: str) -> dict[str, Any] | None:
     events = frames.events_of(metric).filter((pl.col("series") == series) & (pl.col("direction") == "down"))
     events = events.filter(pl.col("onset").is_not_null() & pl.col("completion").is_not_null())
+    # A test loss that came down from 20 to 0.01 has lost all of itself, and most of its digits are still to go.
+    if metric == "test_loss" and "scale" in events.columns and events["scale"].eq("log").any():
+        events = events.filter(pl.col("scale") == "log")
     largest = events.sort((pl.col("before") - pl.col("after")), descending=True, nulls_last=True)
     return largest.row(0, named=True) if largest.height else None

@@ -73,7 +73,8 @@ def how(reading: Reading) -> str:
         return f"first checkpoint at which {of} {beyond} {reading.level:g}"
     if reading.read in EVENTS:
         change = {"up": "rise", "down": "fall", None: "change"}[reading.direction]
-        return f"{reading.read} of the largest detected {change} of {of}"
+        scale = {"log": " on a logarithmic scale", "linear": " on a linear scale", None: ""}[reading.scale]
+        return f"{reading.read} of the largest detected {change} of {of}{scale}"
     if reading.read in LEARNT_IN_TURN:
         what = "rank correlation of rank and step" if reading.read == "order" else "exponent g of step = c rank^g"
         return f"{what}, over the first checkpoints at which each {reading.metric} is below {reading.level:g}"
@@ -120,6 +121,8 @@ def _event(reading: Reading, series: str, found: pl.DataFrame) -> Ours:
     wanted = found.filter(pl.col("kind") == "transition", pl.col(reading.read).is_not_null())
     if reading.direction is not None:
         wanted = wanted.filter(pl.col("direction") == reading.direction)
+    if reading.scale is not None:
+        wanted = wanted.filter(pl.col("scale") == reading.scale)
     largest = wanted.sort((pl.col("after") - pl.col("before")).abs(), descending=True, nulls_last=True)
     if largest.is_empty():
         return Ours(series)

@@ -87,6 +87,7 @@ class Reading(Strict):
     ]  # fmt: skip
     level: float | None = None
     direction: Literal["up", "down"] | None = None
+    scale: Literal["linear", "log"] | None = None  # of events: those found on this one alone
 
     @model_validator(mode="after")
     def _says_enough(self) -> Reading:

@@ -27,14 +27,17 @@ def curve(metric: str, values: list[float | None], series: str = "a", index: int
     return pl.DataFrame(rows, schema=kinds)
 
 
-def event(midpoint: float, before: float, after: float, *, kind: str = "transition") -> dict[str, object]:
+def event(
+    midpoint: float, before: float, after: float, *, kind: str = "transition", scale: str = "linear"
+) -> dict[str, object]:
     return {"series": "a", "metric": "loss", "label": None, "index": None, "kind": kind,
             "direction": "up" if after > before else "down", "onset": midpoint - 5, "midpoint": midpoint,
             "completion": midpoint + 5, "lower": midpoint - 1, "upper": midpoint + 1, "before": before,
-            "after": after}  # fmt: skip
+            "after": after, "scale": scale}  # fmt: skip
 
 
-EVENTS = pl.DataFrame([event(100, 9, 8), event(200, 8, 1), event(300, 1, 9), event(400, 9, 0, kind="spike")]).cast(
+EVENTS = pl.DataFrame([event(100, 9, 8), event(200, 8, 1), event(300, 1, 9), event(400, 9, 0, kind="spike"),
+                       event(500, 1, 0.1, scale="log")]).cast(
     {"label": pl.String, "index": pl.Int64}
 )
 
@@ -56,6 +59,7 @@ def entry(ours: dict[str, object], minus: dict[str, object] | None = None, value
         ({"read": "below", "level": 0}, Ours("a")),
         ({"read": "onset", "direction": "down"}, Ours("a", 195.0)),
         ({"read": "midpoint", "direction": "down"}, Ours("a", 200.0, lower=199.0, upper=201.0)),
+        ({"read": "midpoint", "direction": "down", "scale": "log"}, Ours("a", 500.0, lower=499.0, upper=501.0)),
         ({"read": "completion"}, Ours("a", 305.0)),  # the largest of either direction; a spike is no transition
     ],
 )
