@@ -25,7 +25,7 @@ from dynamics.sites.running import Enough, run
 from dynamics.sites.unembed import logits, losses_at, predictions
 from dynamics.tasks import TOKENS_PER_BATCH, Task
 from metrics.attention import Attention
-from metrics.contract import ACTIVATION_SITES, REFERABLE_ACTIVATIONS, SAMPLED, SUFFIXES, Metric
+from metrics.contract import ACTIVATION_SITES, REFERABLE_ACTIVATIONS, SAMPLED, SUFFIXES, Metric, split
 from metrics.spectrum import spectra
 
 # Queries of each example whose attention can be compared with another checkpoint's: with 64 examples of 513 tokens and
@@ -42,12 +42,14 @@ Answer = Tensor | Mapping[str, Tensor]
 
 
 def measure_task(
-    model: SeriesModel, task: Task, metrics: Sequence[Metric], references: Mapping[str, Any]
+    model: SeriesModel, task: Task, metrics: Sequence[Metric], references: Mapping[str, Any],
+    keep: dict[str, Tensor] | None = None,
 ) -> dict[tuple[str, int | None], Answer]:
     """All metrics of one task from one pass over it.
 
-    `references` holds the sites of other checkpoints by their full name, such as `W_U_final`. Returns, by metric and
-    layer, [n_examples ...] for metrics with a value per example and the exact value for the others.
+    `references` holds the sites of other checkpoints by their full name, such as `W_U_final`; activations that are not
+    there are NaN. Returns, by metric and layer, [n_examples ...] for metrics with a value per example and the exact
+    value for the others. Into `keep` go the activations that were read of all examples.
     """
     readings: Readings = Gathered(task.n_examples)
     kept: Gathered[str] = Gathered(task.n_examples)
@@ -62,7 +64,13 @@ def measure_task(
         for batch in task.batches(model.device):
             for site, value in _pass(model, task, batch, by_example, activations, weights, readings).items():
                 kept.add(site, value)
-    whole = task.whole(model.device) | weights | kept.whole()
+    activations_kept = kept.whole()
+    if keep is not None:
+        keep |= activations_kept
+    whole = task.whole(model.device) | weights | activations_kept
+    for name in {name for metric in at_once for name in metric.reads if name not in whole}:
+        if split(name)[0] in activations_kept:
+            whole[name] = torch.full_like(activations_kept[split(name)[0]], float("nan"))
     if read_at_once & {*SAMPLED}:
         whole |= langevin.around(model.module, whole["tokens"], task.fields["sampling"])
     answers: dict[tuple[str, int | None], Answer] = dict(readings.whole())
@@ -264,11 +272,11 @@ def check_reads(metrics: Sequence[Metric], fields: Sequence[str]) -> None:
                       f"{', '.join(fields)}"  # fmt: skip
                 raise UsageError(msg)
         for suffix in SUFFIXES:
-            kept = {*REFERABLE_ACTIVATIONS} if suffix in ("_first", "_final") else set()
+            kept = {*REFERABLE_ACTIVATIONS} if suffix != "_previous_previous" else set()
             if refused := sorted(metric.sites(suffix) & {*ACTIVATION_SITES} - kept):
                 msg = (
                     f"metric {metric.name!r} reads {refused[0]} of another checkpoint; of activations only "
-                    f"{', '.join(REFERABLE_ACTIVATIONS)} of the first and the last can be referred to, and every "
-                    "weight site of any"
+                    f"{', '.join(REFERABLE_ACTIVATIONS)} of the first, the last and the one before can be referred "
+                    "to, and every weight site of any"
                 )
                 raise UsageError(msg)

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import torch
+from torch import Tensor
 
 from dynamics.checkpoint import Checkpoint, Files, read_json
 from dynamics.derived import derive, with_origins
@@ -19,7 +20,7 @@ from dynamics.loading.stored import StoredSites, WeightReader
 from dynamics.model import SeriesModel
 from dynamics.prefetch import Opened
 from dynamics.readings import to_frame
-from dynamics.references import Held, Predecessors, cast, read_references
+from dynamics.references import ActivationsBefore, Held, Predecessors, cast, read_references
 from dynamics.self_check import check_model
 from dynamics.sizing import build_sized
 from dynamics.sources import Series
@@ -76,6 +77,7 @@ class Instruments:
         self.reads_files = any(metric.task is None or metric.references for metric in metrics)
         self.references = read_references(series, metrics, self.reader, self.model, self.tasks)
         self.predecessors = Predecessors(series, metrics, self.reader)
+        self.activations_before = ActivationsBefore(metrics)
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -105,21 +107,32 @@ class Instruments:
         by_task: dict[str | None, list[Metric]] = defaultdict(list)
         for metric in metrics:
             by_task[metric.task].append(metric)
+        activations: Mapping[str, Mapping[str, Any]] = {}
         if self.model and any(by_task):
+            activations = self.activations_before.of(before, metrics, self.model, self.tasks)
             self.model.load(opened.weights)
+        kept: dict[str, dict[str, Tensor]] = defaultdict(dict)
         for name, group in by_task.items():
-            frames += self._of_task(name, group, earlier) if name else self._of_weights(stored, group, earlier)
+            if name:
+                frames += self._of_task(name, group, earlier | dict(activations.get(name, {})), kept[name])
+            else:
+                frames += self._of_weights(stored, group, earlier)
+        self.activations_before.keep(opened.checkpoint, kept)
         for weights in (opened.weights, *(held.weights for held in before), *self.references.opened):
             weights.check_unchanged()
         self.predecessors.keep(opened, stored)
         return pl.concat(frames)
 
-    def _of_task(self, name: str, metrics: Sequence[Metric], earlier: Mapping[str, Any]) -> list[pl.DataFrame]:
+    def _of_task(
+        self, name: str, metrics: Sequence[Metric], earlier: Mapping[str, Any], keep: dict[str, Tensor]
+    ) -> list[pl.DataFrame]:
         assert self.model is not None
         task = self.tasks[name]
         given = self.references.of_task(name, metrics, self.dtype)
         given |= {key: cast(site, self.dtype) for key, site in earlier.items() if any(key in m.reads for m in metrics)}
-        answers = derive(metrics, measure_task(self.model, task, with_origins(metrics), given))
+        read: dict[str, Tensor] = {}
+        answers = derive(metrics, measure_task(self.model, task, with_origins(metrics), given, read))
+        keep |= {site: read[site] for site in self.activations_before.wanted.get(name, ()) if site in read}
         return [to_frame(METRICS[m], layer, values, task) for (m, layer), values in answers.items()]
 
     def _of_weights(

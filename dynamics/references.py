@@ -178,7 +178,8 @@ class Predecessors:
         found: dict[str, Any] = {}
         for back, which in enumerate(BEFORE):
             stored = before[back].stored if back < len(before) else None
-            for name in sorted({site for metric in self.metrics for site in metric.sites(f"_{which}")}):
+            sites = {site for metric in self.metrics for site in metric.sites(f"_{which}")}
+            for name in sorted(sites & {*WEIGHT_SITES}):
                 found[f"{name}_{which}"] = read_site(stored, name) if stored else _nothing(read_site(here, name))
         places = [(held.checkpoint, held.weights.sha) for held in before]
         same_stage = bool(before) and before[0].checkpoint.stage == checkpoint.stage
@@ -198,6 +199,39 @@ class Predecessors:
         if not logged or not len(steps) or min(logged) > steps[0] or max(logged) < steps[-1]:
             return float("nan")
         return float(np.interp(steps, sorted(logged), [logged[step] for step in sorted(logged)]).sum())
+
+
+class ActivationsBefore:
+    """The activations of the checkpoint before each one that metrics read, by task: those in hand, or made again."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self.wanted: dict[str, set[str]] = {}
+        for metric in metrics:
+            if metric.task and (sites := _activations_before(metric)):
+                self.wanted.setdefault(metric.task, set()).update(sites)
+        self.held: tuple[Checkpoint, dict[str, dict[str, Tensor]]] | None = None
+
+    def of(
+        self, before: Sequence[Held], metrics: Sequence[Metric], model: SeriesModel, tasks: Mapping[str, Task]
+    ) -> dict[str, dict[str, Tensor]]:
+        """By task and full name; the model may then hold the weights of the checkpoint before."""
+        if not before or not any(map(_activations_before, metrics)):
+            return {}
+        if self.held is None or self.held[0] != before[0].checkpoint:
+            model.load(before[0].weights)
+            read = {task: read_activations(model, tasks[task], sites) for task, sites in self.wanted.items()}
+            self.held = before[0].checkpoint, read
+        return {task: {f"{s}_previous": t for s, t in found.items()} for task, found in self.held[1].items()}
+
+    def keep(self, checkpoint: Checkpoint, kept: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """What was read at a checkpoint, for the one after it; nothing where not all was read that it will want."""
+        self.held = None
+        if all(sites <= {*kept.get(task, {})} for task, sites in self.wanted.items()):
+            self.held = checkpoint, {task: dict(kept[task]) for task in self.wanted}
+
+
+def _activations_before(metric: Metric) -> frozenset[str]:
+    return metric.sites("_previous") & {*ACTIVATION_SITES}
 
 
 def _nothing(site: Any) -> Any:

@@ -112,6 +112,57 @@ def pwcca_to_final(resid_post: Residual, resid_post_final: Residual) -> Layers:
 
 
 @metric(
+    title="Similarity to the representation before (CKA)", unit="fraction", task="text", axes=("layer",), upper=1.0,
+    per_example=False, source=DEBIASED,
+    undefined="there is no checkpoint before, fewer than four positions, or all have the same vector",
+)  # fmt: skip
+def cka_to_previous(resid_post: Residual, resid_post_previous: Residual) -> Layers:
+    """Did what a layer represents change since the checkpoint before?
+
+    **Definition.** The debiased linear CKA of `cka_to_final`, with the checkpoint before in place of the last.
+
+    **Reads.** `resid_post` and `resid_post_previous`, at 64 positions of every example.
+
+    **Returns** [layer], at most 1, and 1 where nothing changed but rotation and scale. NaN at the first checkpoint.
+    Checkpoints that lie further apart are less alike: a dip counts where the gaps are even.
+
+    **Source.** Kornblith et al. 2019, with the estimator of Song et al. 2012.
+
+    **Example.** The same square, twice as large:
+
+    >>> square = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0], [0.0, 0.0]]).view(5, 1, 1, 2)
+    >>> cka_to_previous(square, 2 * square).round(decimals=5)
+    tensor([1.], dtype=torch.float64)
+    """
+    return _matched(resid_post, resid_post_previous, Centred.of, cka)
+
+
+@metric(
+    title="Similarity to the representation before (PWCCA)", unit="correlation", task="text", axes=("layer",),
+    lower=0.0, upper=1.0, per_example=False, source=MORCOS, undefined=f"there is no checkpoint before, {FEW}",
+)  # fmt: skip
+def pwcca_to_previous(resid_post: Residual, resid_post_previous: Residual) -> Layers:
+    """Did what a layer carries change since the checkpoint before, by more than a linear map?
+
+    **Definition.** The weighted mean canonical correlation of `pwcca_to_final`, with the checkpoint before in place of
+    the last.
+
+    **Reads.** `resid_post` and `resid_post_previous`, at 64 positions of every example.
+
+    **Returns** [layer], 0..1; chance and NaN as `pwcca_to_final`, and NaN at the first checkpoint.
+
+    **Source.** Morcos et al. 2018.
+
+    **Example.** An invertible map of all directions leaves it at 1:
+
+    >>> x = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0], [0.0, 0.0]]).view(5, 1, 1, 2)
+    >>> pwcca_to_previous(x, x @ torch.tensor([[1.0, 1.0], [0.0, 1.0]])).round(decimals=5)
+    tensor([1.], dtype=torch.float64)
+    """
+    return _matched(resid_post, resid_post_previous, Basis.of, pwcca)
+
+
+@metric(
     title="Similarity between layers (CKA)", unit="fraction", task="text", axes=("layer", "index"), upper=1.0,
     per_example=False, source=DEBIASED, undefined="fewer than four positions, or all have the same vector",
 )  # fmt: skip

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import dynamics
-from dynamics import forward
+from dynamics import forward, references
 from dynamics.errors import UsageError
 from dynamics.sites import residual
 from dynamics.tasks import Task
@@ -23,8 +23,10 @@ from metrics import METRICS, similarity
 from metrics.representation_similarity import (
     cka_between_layers,
     cka_to_final,
+    cka_to_previous,
     pwcca_between_layers,
     pwcca_to_final,
+    pwcca_to_previous,
     svcca_between_layers,
     svcca_to_final,
 )
@@ -33,6 +35,7 @@ from tiny_models import CONFIGS, random_tokens, tiny_model
 
 SHAPE = [residual_participation_ratio, anisotropy, anisotropy_standardised]
 TO_FINAL = [cka_to_final, svcca_to_final, pwcca_to_final]
+TO_PREVIOUS = [(cka_to_previous, cka_to_final), (pwcca_to_previous, pwcca_to_final)]
 BETWEEN = [cka_between_layers, svcca_between_layers, pwcca_between_layers]
 
 
@@ -294,3 +297,47 @@ def test_the_final_vectors_are_prepared_once_for_a_series_and_let_go_with_it(mon
     del final
     gc.collect()
     assert len(similarity._prepared) == remembered - 1
+
+
+# The checkpoint before.
+
+
+@pytest.mark.parametrize(("ours", "same"), TO_PREVIOUS)
+def test_the_similarity_to_the_checkpoint_before_is_that_to_the_last_with_another_one(
+    ours: Callable[..., Tensor], same: Callable[..., Tensor]
+) -> None:
+    """1 for what did not change, as ever for unrelated vectors, NaN where there is none before; inputs untouched."""
+    x, y = (site(gaussian(400, 5, seed=seed), gaussian(400, 5, seed=seed + 1)) for seed in (0, 2))
+    kept = x.clone(), y.clone()
+    torch.testing.assert_close(ours(x, x), torch.ones(2, dtype=torch.float64))
+    torch.testing.assert_close(ours(x, y), same(x, y))
+    assert float(ours(x, y).max()) < 0.2
+    assert ours(x, torch.full_like(x, float("nan"))).isnan().all()
+    assert torch.equal(x, kept[0])
+    assert torch.equal(y, kept[1])
+
+
+def test_a_series_is_compared_with_the_checkpoint_before_also_when_it_goes_on(
+    tiny_series: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One pass for each checkpoint; where a run goes on, one more for what was measured earlier; the same numbers."""
+    passes: list[int] = []
+    whole = references.read_activations
+    monkeypatch.setattr(references, "read_activations", lambda *a: passes.append(1) or whole(*a))
+    tasks = {"text": {"path": str(text), "documents": "lines", "length": 12, "n_examples": 20}}
+    names = [ours.__name__ for ours, _ in TO_PREVIOUS]  # pyright: ignore[reportFunctionMemberAccess]
+
+    def run(folder: str, steps: str) -> pl.DataFrame:
+        series = dynamics.open_series(f"folder:{tiny_series}", steps=steps)
+        done = dynamics.measure(series, names, out=tmp_path / folder, settings=dynamics.Settings(tasks=tasks))
+        return done.measurements().sort("metric", "step", "layer").select("metric", "step", "layer", "value")
+
+    at_once = run("once", "0,10,100")
+    assert not passes
+    first = at_once.filter(pl.col("step") == at_once["step"].min())
+    assert first["value"].is_null().all()
+    assert at_once["value"].drop_nulls().is_between(-0.1, 1.0001).all()
+    assert at_once["value"].drop_nulls().len() == 2 * 2 * 2
+    run("twice", "0,10")
+    assert run("twice", "0,10,100").equals(at_once)
+    assert len(passes) == 1
