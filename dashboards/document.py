@@ -184,12 +184,22 @@ def _environment(*, escape: bool) -> jinja2.Environment:
     )
     environment.filters.update(number=theme.number, step=theme.step, probability=theme.probability, change=change)
     environment.filters.update(capital=lambda text: text[:1].upper() + text[1:], bare_probability=_bare_probability)
+    environment.filters["stacked"] = stacked
     environment.filters.update(md=escape_markdown, fenced=lambda text: str(text).replace("```", "'''"))
     return environment
 
 
 def _bare_probability(value: float | None) -> str:
     return theme.probability(value).removeprefix("=\u00a0")
+
+
+def stacked(cell: str) -> str:
+    """A number's interval on a line of its own, unbroken, so that tables of many columns fit the page.
+
+    >>> stacked("509 (256–1,000)").replace("\u2060", ""), stacked("two-layer (demo)")
+    ('509\\n(256–1,000)', 'two-layer (demo)')
+    """
+    return re.sub(r" \((\d[^)]*)\)", lambda found: f"\n({found[1]})".replace("–", "\u2060–\u2060"), cell)
 
 
 def escape_markdown(text: object) -> str:
