@@ -94,7 +94,7 @@ def _words(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], t
         "figures": [
             {"name": figure.name, "title": figure.title,
              "caption": spec.get("description", "").replace("95 %", theme.P95),
-             "question": question(figure.metrics), "conditions": conditions(frames, figure.metrics)}
+             "question": question(frames, figure.metrics), "conditions": conditions(frames, figure.metrics)}
             for figure, spec in zip(figures, specs, strict=True)
         ],
         "undrawn": ", ".join(undrawn[:30]),

@@ -58,6 +58,10 @@ class Frames:
         title = shorten(self.about(metric).get("title") or metric.replace("_", " "), 140)
         return title[:1].upper() + title[1:]
 
+    def question(self, metric: str) -> str:
+        """The question that it answers, or nothing where the store has none."""
+        return shorten(self.about(metric).get("question") or "", 200)
+
     def unit(self, metric: str) -> str | None:
         """The metric's unit as the title of an axis, where it has one."""
         unit = self.about(metric).get("unit")

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
-
 import polars as pl
 
 from dashboards.frames import Frames
@@ -16,26 +11,9 @@ MAX_METRICS = 12  # in the list of words; every figure says the question of its 
 Word = tuple[str, str]
 
 
-@lru_cache(maxsize=1)
-def questions() -> dict[str, str]:
-    """The question that each metric answers: the first line of its function, read as text, for importing loads torch.
-
-    >>> questions()["loss"]
-    'How well does the model predict the next token of the text?'
-    """
-    package = find_spec("metrics")
-    folders = [Path(place) for place in package.submodule_search_locations or ()] if package else []
-    told = {}
-    for file in (file for folder in folders for file in sorted(folder.glob("*.py"))):
-        for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.FunctionDef) and (said := ast.get_docstring(node)):
-                told[node.name] = said.partition("\n")[0]
-    return {name: said for name, said in told.items() if said.endswith("?")}
-
-
-def question(metrics: tuple[str, ...]) -> str:
+def question(frames: Frames, metrics: tuple[str, ...]) -> str:
     """The question that the one metric of a figure answers, or nothing."""
-    return questions().get(metrics[0], "") if len(metrics) == 1 else ""
+    return frames.question(metrics[0]) if len(metrics) == 1 else ""
 
 
 def words(frames: Frames) -> list[Word]:
@@ -63,7 +41,7 @@ def _words_of_changes(frames: Frames) -> list[Word]:
 
 
 def _words_of_metrics(frames: Frames) -> list[Word]:
-    asked = questions()
     changed = frames.events.sort("large", "share", descending=True, nulls_last=True)["metric"]
-    named = [name for name in (*changed.unique(maintain_order=True), *frames.names()) if name in asked]
-    return [(frames.title(name), asked[name]) for name in dict.fromkeys(named)][:MAX_METRICS]
+    named = dict.fromkeys((*changed.unique(maintain_order=True), *frames.names()))
+    asked = [(frames.title(name), frames.question(name)) for name in named]
+    return [(title, said) for title, said in asked if said][:MAX_METRICS]

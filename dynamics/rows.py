@@ -26,6 +26,7 @@ def of_metric(metric: Metric) -> dict[str, Any]:
     return {
         "metric": metric.name, "version": metric.version, "unit": metric.unit, "lower": metric.lower,
         "upper": metric.upper, "axes": ",".join(metric.axes), "title": metric.title, "source": metric.source,
+        "question": metric.question,
     }  # fmt: skip
 
 

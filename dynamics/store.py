@@ -38,7 +38,7 @@ SCHEMA: dict[str, dict[str, Any]] = {
     "listings": {"series": _TEXT, "notes": _TEXTS, "ignored": _TEXTS},
     "metrics": {
         "metric": _TEXT, "version": _INT, "unit": _TEXT, "lower": _REAL, "upper": _REAL, "axes": _TEXT,
-        "title": _TEXT, "source": _TEXT,
+        "title": _TEXT, "source": _TEXT, "question": _TEXT,
     },
     "tasks": {"task": _TEXT, "task_hash": _TEXT, "seed": _INT, "n_examples": _INT, "settings": _TEXT},
     "measurements": {

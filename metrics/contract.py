@@ -97,6 +97,11 @@ class Metric:
         return tuple(inspect.signature(self.function).parameters)
 
     @property
+    def question(self) -> str:
+        """The question that it answers: the first line of its docstring."""
+        return (self.function.__doc__ or "").strip().partition("\n")[0]
+
+    @property
     def references(self) -> frozenset[str]:
         """Which other checkpoints it reads: any of "final", "first", "previous" and "previous_previous"."""
         suffixes = {suffix[1:] for _, suffix in map(split, self.reads) if suffix}

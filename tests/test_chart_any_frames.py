@@ -23,7 +23,8 @@ PER_HEAD = "prefix_matching"
 
 
 def heads(
-    count: int, steps: list[int], value: float | None = 0.5, events: list[dict[str, Any]] | None = None
+    count: int, steps: list[int], value: float | None = 0.5, events: list[dict[str, Any]] | None = None,
+    question: str = "",
 ) -> Frames:
     shared = {"series": "model", "stage": "", "version": 1, "task_hash": "t", "run_id": "r"}
     rows = [
@@ -32,7 +33,8 @@ def heads(
         for head in range(count) for step in steps
     ]  # fmt: skip
     checkpoints = [{"series": "model", "stage": "", "step": step, "status": "measured"} for step in steps]
-    return prepare(tables(rows, checkpoints, metrics=[metric_row(PER_HEAD, "layer,head")], events=events or []))
+    metrics = [metric_row(PER_HEAD, "layer,head", question=question)]
+    return prepare(tables(rows, checkpoints, metrics=metrics, events=events or []))
 
 
 # What the charts draw, with its axes.

@@ -25,13 +25,16 @@ def rise(step: float, middle: float, width: float = 0.25) -> float:
     return 1 / (1 + math.exp(-(math.log10(step + 1) - math.log10(middle + 1)) * 4.394 / width))
 
 
-def metric_row(metric: str, axes: str = "", unit: str = "nats", title: str = "") -> dict[str, Any]:
+def metric_row(
+    metric: str, axes: str = "", unit: str = "nats", title: str = "", question: str = ""
+) -> dict[str, Any]:
     return {
         "metric": metric,
         "version": 1,
         "unit": unit,
         "axes": axes,
         "title": title or metric.replace("_", " "),
+        "question": question,
     }
 
 
@@ -115,7 +118,8 @@ def write_induction_run(folder: Path, *, events: bool = True, failed: bool = Tru
             ],
             checkpoints=checkpoints,
             metrics=[
-                *(metric_row(name, "layer,head", "attention") for name in PER_HEAD),
+                *(metric_row(name, "layer,head", "attention", question=f"Does the {name.replace('_', ' ')} rise?")
+                  for name in PER_HEAD),
                 metric_row("loss"), metric_row("in_context_learning_score"), metric_row("loss_by_position", "index"),
             ],
             tasks=[

@@ -16,7 +16,7 @@ FIELDS = (*text.FIELDS, "sampling", "n_beta", "burn_in")
 
 
 class Settings(text.Settings):
-    """The text as for the task 'text', in windows of 64 tokens, or what the context has room for, unless `length` says otherwise.
+    """The text as for the task 'text', in windows of 64 tokens or what the context has room for, unless `length` says.
 
     `n_beta` is the inverse temperature, `localization` the pull back to the checkpoint's weights, `step_size` that of
     the dynamics. Each of `chains` takes `draws` steps on mini-batches of `batch_size` windows; the first `burn_in` are
