@@ -50,7 +50,7 @@ def figures(
         known = rows.filter(pl.col(axis.name).is_not_null())
         known = known if axis is STEP else known.filter(pl.col(axis.name) > 0)
         known = known.filter(pl.col("metric") != pl.col("loss_name")) if axis is LOSS else known
-        names = [name for name in _order(gathered, known) if known.filter(pl.col("metric") == name).height > 1]
+        names = _order(gathered, known)
         if names:
             drawing = _drawing(gathered, known, names[:MAX_PANELS], axis)
             left = rows["series"].n_unique() - known["series"].n_unique()
@@ -86,9 +86,11 @@ def curves(gathered: Gathered) -> pl.DataFrame:
 
 
 def _order(gathered: Gathered, rows: pl.DataFrame) -> list[str]:
-    """The metrics that most series have first, then those with most large changes."""
-    have = dict(rows.group_by("metric").agg(pl.col("series").n_unique()).iter_rows())
-    return sorted(have, key=lambda name: (-have[name], gathered.frames.names().index(_metric(name)), name))
+    """The metrics with more than one number: those that most series have first, then those with most large changes."""
+    counted = rows.group_by("metric").agg(pl.col("series").n_unique(), pl.len().alias("numbers"))
+    have = dict(counted.filter(pl.col("numbers") > 1).select("metric", "series").iter_rows())
+    rank = {name: place for place, name in enumerate(gathered.frames.names())}
+    return sorted(have, key=lambda name: (-have[name], rank[_metric(name)], name))
 
 
 def _metric(name: str) -> str:
@@ -185,7 +187,7 @@ def _caption(gathered: Gathered, names: list[str], axis: Axis) -> str:
     if any(len(gathered.seeds(group)) > 1 for group in gathered.group_names()):
         band = "" if axis is LOSS else "; the band reaches from the lowest to the highest at each step that all have"
         told.append(f"Series that differ in their seed alone share a colour{band}.")
-    if any(frames.about(name).get("axes") == "layer,head" for name in names):
+    if any(frames.about(name).get("axes") == "layer,head" for name in names[:MAX_PANELS]):
         told.append(f"Metrics of heads: {HEADS}.")
     if axis is TOKENS:
         told.append("The first checkpoints without a token are left out.")

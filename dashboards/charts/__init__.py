@@ -107,7 +107,7 @@ def draw_chart(frames: Frames, name: str, metric: str | None = None) -> Figure:
     missing = [needed for needed in entry.needs if needed not in present]
     drawn = [] if missing else [figure for figure in _draw(entry, frames, set()) if figure.drawing is not None]
     if not drawn:
-        needed = join(missing) if missing else "more than there is in the store"
+        needed = join(missing) if missing else "measurements of another extent than there are in the store"
         msg = f"the chart {name!r} needs {needed}; this run has measured {join(present) or 'nothing'}"
         raise UsageError(msg)
     fitting = [figure for figure in drawn if metric is None or metric in figure.metrics]
