@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,11 +88,8 @@ def draw_figures(frames: Frames) -> list[Figure]:
     """Every chart that this run has the metrics for."""
     charts, present = load_charts(), set(frames.names())
     drawn = {name for entry in charts.values() if set(entry.needs) <= present for name in (*entry.needs, *entry.also)}
-    figures: list[Figure] = []
-    for entry in charts.values():
-        if set(entry.needs) <= present and not entry.asked:
-            figures += _draw(entry, frames, drawn)
-    return [figure for figure in figures if figure.drawing is not None]
+    ready = [entry for entry in charts.values() if set(entry.needs) <= present and not entry.asked]
+    return [figure for entry in ready for figure in _draw(entry, frames, drawn)]
 
 
 def draw_chart(frames: Frames, name: str, metric: str | None = None) -> Figure:
@@ -105,33 +102,35 @@ def draw_chart(frames: Frames, name: str, metric: str | None = None) -> Figure:
         raise unknown(name, charts, kind="chart", listed_by="dynamics list charts")
     entry = charts[name]
     missing = [needed for needed in entry.needs if needed not in present]
-    drawn = [] if missing else [figure for figure in _draw(entry, frames, set()) if figure.drawing is not None]
-    if not drawn:
-        needed = join(missing) if missing else "measurements of another extent than there are in the store"
-        msg = f"the chart {name!r} needs {needed}; this run has measured {join(present) or 'nothing'}"
-        raise UsageError(msg)
-    fitting = [figure for figure in drawn if metric is None or metric in figure.metrics]
-    if not fitting:
-        valid = dict.fromkeys(metric for figure in drawn for metric in figure.metrics)
-        raise unknown(metric, valid, kind=f"metric for the chart {name!r}", listed_by="Run.measurements")
-    return fitting[0]
+    figures = iter(()) if missing else _draw(entry, frames, set(), metric)
+    if (found := next(figures, None)) is not None:
+        return found
+    others = {} if missing else dict.fromkeys(m for figure in _draw(entry, frames, set()) for m in figure.metrics)
+    if others:
+        raise unknown(metric or "", others, kind=f"metric for the chart {name!r}", listed_by="Run.measurements")
+    needed = join(missing) if missing else "measurements of another extent than there are in the store"
+    msg = f"the chart {name!r} needs {needed}; this run has measured {join(present) or 'nothing'}"
+    raise UsageError(msg)
 
 
-def _draw(entry: Chart, frames: Frames, drawn: set[str]) -> list[Figure]:
+def _draw(entry: Chart, frames: Frames, drawn: set[str], only: str | None = None) -> Iterator[Figure]:
+    """The figures of one chart, drawn as they are asked for, that have something to show; of one metric, if named."""
+    for name, title, arguments, metrics in _drawings(entry, frames, drawn):
+        if only is None or only in metrics:
+            drawing = entry.draw(frames, *arguments)
+            if drawing is not None:
+                yield Figure(name, title, drawing, metrics)
+
+
+def _drawings(entry: Chart, frames: Frames, drawn: set[str]) -> list[tuple[str, str, tuple[Any, ...], tuple[str, ...]]]:
+    """Of each of a chart's figures its name, its title, what the chart takes beside the frames, and its metrics."""
     if entry.axes is None:
-        return [Figure(entry.name, entry.title, entry.draw(frames), _present(entry, frames))]
+        return [(entry.name, entry.title, (), _present(entry, frames))]
     wanted = [name for axes in entry.axes for name in frames.names(axes) if not (entry.fallback and name in drawn)]
-    if not wanted:
-        return []
     if entry.together:
-        return [Figure(entry.name, entry.title, entry.draw(frames, tuple(wanted)), tuple(wanted))]
+        return [(entry.name, entry.title, (tuple(wanted),), tuple(wanted))] if wanted else []
     return [
-        Figure(
-            f"{entry.name}_{_file_name(name)}",
-            f"{frames.title(name)}: {entry.title}",
-            entry.draw(frames, name),
-            (name,),
-        )
+        (f"{entry.name}_{_file_name(name)}", f"{frames.title(name)}: {entry.title}", (name,), (name,))
         for name in wanted
     ]
 
