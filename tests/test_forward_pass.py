@@ -156,9 +156,10 @@ def test_a_field_that_the_task_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_activation_of_another_checkpoint_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="reads logits of another checkpoint; of activations only .*resid_post of the"):
         forward.check_reads([own_metric(monkeypatch, "logits_final")], ("tokens",))
-    forward.check_reads([own_metric(monkeypatch, "resid_post_final")], ("tokens",))
+    for other in ("resid_post_first", "resid_post_final", "resid_post_previous"):
+        forward.check_reads([own_metric(monkeypatch, other)], ("tokens",))
     with pytest.raises(UsageError, match="reads resid_post of another checkpoint"):
-        forward.check_reads([own_metric(monkeypatch, "resid_post_previous")], ("tokens",))
+        forward.check_reads([own_metric(monkeypatch, "resid_post_previous_previous")], ("tokens",))
 
 
 @pytest.mark.parametrize("family", CONFIGS)
