@@ -64,8 +64,8 @@ class PhaseChange:
         return all(part.status != "not measured" for part in self.parts if part.required)
 
     def meaning(self) -> str:
-        """What this phase change is, with a semicolon behind it, or nothing for a rule that is not described."""
-        return f"{MEANING[self.rule]}; " if self.rule in MEANING else ""
+        """What this phase change is, or nothing for a rule that is not described."""
+        return MEANING.get(self.rule, "")
 
     def any_found(self) -> bool:
         """Whether any of its parts was found."""

@@ -46,3 +46,9 @@ def test_page_and_markdown_explain_the_words(tmp_path: Path) -> None:
     assert f"<dd>{ASKED}</dd>" in html(document)
     assert f"- **Prefix matching**: {ASKED}" in markdown(document)
     assert f'<p class="note question">{ASKED}</p>' in html(document)  # above its figure
+
+
+def test_what_a_phase_change_is_stands_apart_from_its_source(tmp_path: Path) -> None:
+    document = compose(read_frames(write_induction_run(tmp_path / "run")), "a run")
+    for text in (html(document), markdown(document)):
+        assert "whatever the text repeats; Olsson et al. 2022" in text
