@@ -12,7 +12,7 @@ import polars as pl
 
 from dashboards.stages import laid_end_to_end
 from dashboards.theme import shorten
-from dynamics.store import SCHEMA, Store
+from dynamics.store import SCHEMA, Store, finite
 
 TABLES = ("series", "checkpoints", "listings", "metrics", "tasks", "measurements", "events", "runs")
 LARGE = 0.1  # of a metric's range: changes below it are told, but not in colour
@@ -153,7 +153,7 @@ def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
     }
     # Unequal sequences may come back in any order from the store: charts and sentences must not depend on it.
     tokens = renamed["checkpoints"].select("series", "stage", "step", "tokens_seen").unique(("series", "stage", "step"))
-    measurements = _latest(_finite(renamed["measurements"])).join(
+    measurements = _latest(finite(renamed["measurements"])).join(
         tokens, on=("series", "stage", "step"), how="left", nulls_equal=True
     )
     measurements = _with_gaps(measurements, renamed["checkpoints"])
@@ -163,7 +163,7 @@ def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
         metrics=renamed["metrics"],
         tasks=renamed["tasks"].unique("task_hash", maintain_order=True),
         measurements=named(measurements).sort("series", "metric", *PLACE, "step"),
-        events=_sized(named(_complete(_finite(renamed["events"]))), measurements, renamed["metrics"]).sort(
+        events=_sized(named(_complete(finite(renamed["events"]))), measurements, renamed["metrics"]).sort(
             "series", "metric", "midpoint"
         ),
         runs=renamed["runs"],
@@ -179,13 +179,6 @@ def display_names(tables: dict[str, pl.DataFrame]) -> dict[str, str]:
         short = shorten(name)
         shown[name] = short if short not in shown.values() else f"{short} #{len(shown) + 1}"
     return shown
-
-
-def _finite(frame: pl.DataFrame) -> pl.DataFrame:
-    """Numbers that are none are gaps: JSON knows no NaN, and a page could not read what it is given."""
-    reals = [pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name)
-             for name, kind in frame.schema.items() if kind == pl.Float64]  # fmt: skip
-    return frame.with_columns(reals)
 
 
 def _latest(measurements: pl.DataFrame) -> pl.DataFrame:

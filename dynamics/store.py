@@ -259,10 +259,13 @@ def _conform(table: str, rows: pl.DataFrame | Iterable[Mapping[str, Any]]) -> pl
     if unexpected:
         msg = f"table {table} has no columns {sorted(unexpected)}; it has {', '.join(columns)}"
         raise StoreError(msg)
-    frame = frame.select([_column(frame, name, kind) for name, kind in columns.items()])
-    reals = [name for name, kind in columns.items() if kind == _REAL]
-    # NaN and infinity are gaps: SQL orders and averages them as if they were numbers.
-    return frame.with_columns([pl.when(pl.col(name).is_finite()).then(pl.col(name)) for name in reals])
+    return finite(frame.select([_column(frame, name, kind) for name, kind in columns.items()]))
+
+
+def finite(frame: pl.DataFrame) -> pl.DataFrame:
+    """NaN and infinity as gaps: SQL orders and averages them as if they were numbers, and JSON knows none."""
+    reals = [name for name, kind in frame.schema.items() if kind == _REAL]
+    return frame.with_columns([pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in reals])
 
 
 def _column(frame: pl.DataFrame, name: str, kind: Any) -> pl.Expr:
