@@ -39,5 +39,5 @@ def write_figures(folder: Path, document: Document) -> None:
 def _write_tables(folder: Path) -> None:
     """The tables as they are stored: in the report's own, long names are shortened."""
     with Store(folder, read_only=True) as store:
-        store.read("events").write_csv(folder / "events.csv")
-        store.read("measurements").write_parquet(folder / ARCHIVE)
+        store.export("events", folder / "events.csv")
+        store.export("measurements", folder / ARCHIVE)

@@ -108,6 +108,7 @@ AND CASE
 END
 """
 
+EXPORTS = {"csv": "FORMAT csv, HEADER", "parquet": "FORMAT parquet, COMPRESSION zstd"}
 _SQL_TYPES = {_TEXT: "VARCHAR", _INT: "BIGINT", _REAL: "DOUBLE", _TIME: "TIMESTAMP", _TEXTS: "VARCHAR[]"}
 
 
@@ -201,14 +202,19 @@ class Store:
 
         `curves` are the measurements that belong together: see `CURVES`.
         """
-        columns = SCHEMA["measurements"] if table == "curves" else SCHEMA.get(table)
-        if columns is None:
-            msg = f"no table {table!r} in the store; it has curves, {', '.join(SCHEMA)}"
+        return self.query(_ordered(table))
+
+    def export(self, table: str, path: str | Path) -> None:
+        """Write one table as it is stored, in the order of `read`, to a .csv or .parquet file.
+
+        DuckDB writes it: however long it is, its rows never come into this process's memory at once.
+        """
+        kind = Path(path).suffix.removeprefix(".")
+        if kind not in EXPORTS:
+            msg = f"cannot write {table} to {path}: expected a file named {' or '.join(f'*.{one}' for one in EXPORTS)}"
             raise UsageError(msg)
-        order = [name for name in ("series", "metric", "layer", "head", "index", "label", "stage", "step")
-                 if name in columns]  # fmt: skip
-        clause = " ORDER BY " + ", ".join(f'"{name}"' for name in order) if order else ""
-        return self.query(f"SELECT * FROM {table}{clause}")
+        place = str(path).replace("'", "''")
+        self.query(f"COPY ({_ordered(table)}) TO '{place}' ({EXPORTS[kind]})")
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> pl.DataFrame:
         """The answer to any SQL as a Polars frame."""
@@ -222,6 +228,18 @@ class Store:
             raise UsageError(msg) from error
         assert isinstance(frame, pl.DataFrame)
         return frame
+
+
+def _ordered(table: str) -> str:
+    """The query for all of a table, in step order where it has steps. Raises UsageError where there is none."""
+    columns = SCHEMA["measurements"] if table == "curves" else SCHEMA.get(table)
+    if columns is None:
+        msg = f"no table {table!r} in the store; it has curves, {', '.join(SCHEMA)}"
+        raise UsageError(msg)
+    order = [name for name in ("series", "metric", "layer", "head", "index", "label", "stage", "step")
+             if name in columns]  # fmt: skip
+    clause = " ORDER BY " + ", ".join(f'"{name}"' for name in order) if order else ""
+    return f"SELECT * FROM {table}{clause}"
 
 
 def _remedy(error: duckdb.Error) -> str:

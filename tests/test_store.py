@@ -143,6 +143,26 @@ def test_a_step_under_another_definition_or_other_inputs_is_no_part_of_the_curve
         assert store.read("curves").is_empty()
 
 
+@pytest.mark.parametrize("table", [*SCHEMA, "curves"])
+def test_every_table_can_be_exported_as_it_is_read(tmp_path: Path, table: str) -> None:
+    folder = tmp_path / "it's a run"
+    with Store(folder) as store:
+        listing = {"series": "s", "notes": ["one, two"], "ignored": []}
+        store.write(measurements=[ROW, ROW | {"step": 0, "value": None}], checkpoints=checkpoint("w"),
+                    listings=[listing], **plan("r", "t", 1))  # fmt: skip
+        store.export(table, folder / "table.parquet")
+        store.export(table, folder / "table.csv")
+        stored = store.read(table)
+    assert pl.read_parquet(folder / "table.parquet").equals(stored)
+    assert pl.read_csv(folder / "table.csv").columns == stored.columns
+    assert pl.read_csv(folder / "table.csv").height == stored.height
+
+
+def test_a_table_is_exported_only_to_a_format_that_is_known(tmp_path: Path) -> None:
+    with Store(tmp_path) as store, pytest.raises(UsageError, match=r"\*\.csv or \*\.parquet"):
+        store.export("events", tmp_path / "events.xlsx")
+
+
 def test_a_second_process_may_not_write_while_one_does(tmp_path: Path) -> None:
     Store(tmp_path).close()
     (tmp_path / "run.duckdb").write_bytes(b"not a database")
