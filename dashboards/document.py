@@ -24,7 +24,7 @@ from dashboards.frames import Frames
 from dashboards.glossary import question, words
 from dashboards.moments import CAUTION
 from dashboards.pictures import inline_json, packed, vega_script
-from dashboards.provenance import facts, gaps, provenance
+from dashboards.provenance import facts, gaps, provenance, reduced
 from dashboards.published import published_table
 from dashboards.skills import skill_tables
 from dashboards.sparkline import sparkline
@@ -98,6 +98,7 @@ def _words(frames: Frames, figures: list[Figure], specs: list[dict[str, Any]], t
             for figure, spec in zip(figures, specs, strict=True)
         ],
         "undrawn": ", ".join(undrawn[:30]),
+        "reduced": reduced(frames),
         "archive": ARCHIVE,
         "gaps": missing[:MAX_GAPS],
         "hidden_gaps": max(len(missing) - MAX_GAPS, 0),

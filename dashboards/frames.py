@@ -10,11 +10,11 @@ from typing import Any
 
 import polars as pl
 
+from dashboards.reading import REDUCED, read_tables
 from dashboards.stages import laid_end_to_end
 from dashboards.theme import shorten
-from dynamics.store import SCHEMA, Store, finite
+from dynamics.store import SCHEMA, finite
 
-TABLES = ("series", "checkpoints", "listings", "metrics", "tasks", "measurements", "events", "runs")
 LARGE = 0.1  # of a metric's range: changes below it are told, but not in colour
 PLACE = ("layer", "head", "index", "label")
 CURVE = ("series", "metric", *PLACE)
@@ -26,7 +26,8 @@ class Frames:
 
     `measurements` and `events` have the extra columns `place` ("L1H2", "frequency 14", or "") and `curve`, which
     names series, metric and place at once; `events` also `share`, its size as a share of the metric's range, and
-    `large`.
+    `large`. Of a long store `measurements` are those that are drawn, and `bands`, `slices` and `wholes` tell of the
+    others: see `dashboards.reading`.
     """
 
     series: pl.DataFrame
@@ -37,6 +38,9 @@ class Frames:
     events: pl.DataFrame
     runs: pl.DataFrame
     listings: pl.DataFrame
+    bands: pl.DataFrame
+    slices: pl.DataFrame
+    wholes: pl.DataFrame
 
     def names(self, axes: str | None = None) -> list[str]:
         """The metrics that have at least one number, those with most large events first.
@@ -80,6 +84,37 @@ class Frames:
     def curves(self, *metrics: str) -> pl.DataFrame:
         """The measurements of these metrics."""
         return self.measurements.filter(pl.col("metric").is_in(metrics))
+
+    def everywhere(self, *metrics: str) -> pl.DataFrame:
+        """All places of these metrics: at every step or, of a metric too long for that, at a few."""
+        few = self.slices.filter(pl.col("metric").is_in(metrics))
+        return pl.concat([self.curves(*metrics).join(few, on="metric", how="anti"), few], how="diagonal")
+
+    def n_curves(self, metric: str, series: str | None = None) -> int:
+        """How many curves a metric has, of all series or of one, be they drawn or not."""
+        mine = pl.col("metric") == metric
+        mine = mine if series is None else mine & (pl.col("series") == series)
+        whole = self.wholes.filter(mine)
+        return int(whole["curves"].sum()) if whole.height else self.measurements.filter(mine)["curve"].n_unique()
+
+    def n_numbers(self) -> int:
+        """How many numbers the store has of what belongs together."""
+        read = self.measurements.join(self.wholes, on=("series", "metric"), how="anti")
+        return int(self.wholes["numbers"].sum()) + read["value"].drop_nulls().len()
+
+    def n_steps(self, rows: pl.DataFrame) -> int:
+        """At how many steps these measurements were made, be they drawn or not."""
+        long = self.wholes.join(rows, on=("series", "metric"), how="semi")["steps"].max()
+        return max(rows["step"].n_unique(), int(long or 0))  # pyright: ignore[reportArgumentType]
+
+    def ends(self, metric: str, series: str | None = None) -> tuple[float, float]:
+        """The lowest and the highest number of a metric that has one, be they drawn or not."""
+        mine = pl.col("metric") == metric
+        mine = mine if series is None else mine & (pl.col("series") == series)
+        whole, read = self.wholes.filter(mine), self.measurements.filter(mine)["value"]
+        values = [value for value in (read.min(), read.max(), whole["low"].min(), whole["high"].max())
+                  if value is not None]  # fmt: skip
+        return min(values), max(values)  # pyright: ignore[reportArgumentType, reportReturnType]
 
     def events_of(self, *metrics: str) -> pl.DataFrame:
         """The events found in these metrics."""
@@ -127,25 +162,9 @@ def read_frames(folder: str | Path) -> Frames:
     return prepare(read_tables(folder))
 
 
-def read_tables(folder: str | Path) -> dict[str, pl.DataFrame]:
-    """The tables of a run's store; of the measurements those that belong together."""
-    with Store(folder, read_only=True) as store:
-        there = set(store.query("SELECT table_name FROM duckdb_tables()")["table_name"])
-        others = {table: store.read(table) if table in there else pl.DataFrame(schema=SCHEMA[table])
-                  for table in TABLES if table != "measurements"}  # fmt: skip
-        return {**others, "measurements": _together(store)}
-
-
-def _together(store: Store) -> pl.DataFrame:
-    """The measurements that the latest run asked for; all of them where no run has said what it asked for."""
-    known = store.query("SELECT count(*) AS n FROM duckdb_views() WHERE view_name = 'curves'")["n"].item()
-    asked = store.read("curves") if known else None
-    told = store.read("measurements") if asked is None or asked.is_empty() else asked
-    return told.select(SCHEMA["measurements"].keys())
-
-
 def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
-    """Make the raw tables ready for showing."""
+    """Make the raw tables ready for showing; those of a store that was read whole may lack what is only in others."""
+    tables = {**{name: pl.DataFrame(schema=columns) for name, columns in REDUCED.items()}, **tables}
     shown, tables = display_names(tables), laid_end_to_end(tables)
     renamed = {
         name: frame.with_columns(pl.col("series").replace(shown)) if "series" in frame.columns else frame
@@ -163,11 +182,14 @@ def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
         metrics=renamed["metrics"],
         tasks=renamed["tasks"].unique("task_hash", maintain_order=True),
         measurements=named(measurements).sort("series", "metric", *PLACE, "step"),
-        events=_sized(named(_complete(finite(renamed["events"]))), measurements, renamed["metrics"]).sort(
+        events=_sized(named(_complete(finite(renamed["events"]))), renamed | {"measurements": measurements}).sort(
             "series", "metric", "midpoint"
         ),
         runs=renamed["runs"],
         listings=renamed["listings"],
+        bands=renamed["bands"],
+        slices=named(finite(renamed["slices"])).sort("series", "metric", *PLACE, "step"),
+        wholes=renamed["wholes"],
     )
 
 
@@ -210,13 +232,16 @@ def _complete(events: pl.DataFrame) -> pl.DataFrame:
     return events.with_columns(missing)
 
 
-def _sized(events: pl.DataFrame, measurements: pl.DataFrame, metrics: pl.DataFrame) -> pl.DataFrame:
+def _sized(events: pl.DataFrame, tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
     """How large each event is: `share` of its metric's range, and whether it is `large`.
 
     The range is that between the metric's bounds or, without them, that of its values in this run.
     """
-    seen = measurements.group_by("metric").agg((pl.col("value").max() - pl.col("value").min()).alias("_seen"))
-    bounds = metrics.group_by("metric").agg((pl.col("upper") - pl.col("lower")).max().alias("_bounds"))
+    value = pl.col("value")
+    read = tables["measurements"].group_by("metric").agg(value.min().alias("low"), value.max().alias("high"))
+    ends = pl.concat([read, tables["wholes"].select("metric", "low", "high")])
+    seen = ends.group_by("metric").agg((pl.col("high").max() - pl.col("low").min()).alias("_seen"))
+    bounds = tables["metrics"].group_by("metric").agg((pl.col("upper") - pl.col("lower")).max().alias("_bounds"))
     size = (
         pl.when(pl.col("kind") == "transition").then((pl.col("after") - pl.col("before")).abs())
         .otherwise(pl.col("magnitude").abs()).fill_null(pl.col("magnitude").abs())

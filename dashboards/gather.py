@@ -10,7 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from dashboards.frames import TABLES, Frames, display_names, prepare, read_tables
+from dashboards.frames import Frames, display_names, prepare
+from dashboards.reading import read_tables
 from dashboards.wording import join
 from dynamics.errors import UsageError
 
@@ -61,7 +62,7 @@ def gather(folders: Sequence[str | Path]) -> Gathered:
             if "series" in frame.columns:
                 tables[table] = frame.with_columns(pl.col("series").replace(renamed))
     # One recipe is not that of all: each run's own report has its recipe.
-    tables = {name: pl.concat([one[name] for one in read], how="diagonal_relaxed") for name in TABLES}
+    tables = {name: pl.concat([one[name] for one in read], how="diagonal_relaxed") for name in read[0]}
     tables["runs"] = tables["runs"].with_columns(pl.lit(None, pl.String).alias("recipe"))
     shown, frames = display_names(tables), prepare(tables)
     originals = {shown.get(new, new): old for new, old in bases.items()}

@@ -11,6 +11,7 @@ import polars as pl
 from dashboards import theme
 from dashboards.frames import Frames, loads
 from dashboards.models import by_size
+from dashboards.wording import join, lower
 
 MAX_CHECKPOINTS = 2000  # rows of the table; those with a remark are never left out
 
@@ -37,7 +38,7 @@ class Gap:
 
 def facts(frames: Frames) -> list[str]:
     """The run in one line: series, checkpoints, steps, numbers, date, device."""
-    steps, numbers = frames.steps(), frames.measurements["value"].drop_nulls().len()
+    steps, numbers = frames.steps(), frames.n_numbers()
     failed, names = frames.failed().height, frames.series_names()
     listed = names if len(names) <= 4 else [*by_size(frames)[:2], "…", *by_size(frames)[-1:]]
     lines = [names[0] if len(names) == 1 else f"{len(names)} series: {', '.join(listed).replace(', …,', ' …')}"]
@@ -55,6 +56,23 @@ def facts(frames: Frames) -> list[str]:
             lines.append(f"{'taken in' if imported else 'measured'} {when:%Y-%m-%d %H:%M}")
         lines += [str(run[name]) for name in ("device", "dtype") if run[name]]
     return lines
+
+
+def reduced(frames: Frames) -> str:
+    """What of a long store is drawn, where that is not all of it; or nothing."""
+    told: dict[str, list[str]] = {}
+    partly = frames.wholes.filter(pl.col("drawn") != "")
+    for metric, how in partly.select("metric", "drawn").unique().sort("metric").iter_rows():
+        told.setdefault(how, []).append(lower(frames.title(metric)))
+    if not told:
+        return ""
+    listed = {how: names[:6] + [f"{len(names) - 6} more"] * (len(names) > 6) for how, names in told.items()}
+    parts = [f"of {join(names)}: {how}" for how, names in listed.items()]
+    return (
+        f"The {frames.n_numbers():,} numbers of this run are more than figures can hold. Drawn are, "
+        f"{'; '.join(parts)}. What the text counts, and where changes were looked for, is the whole. "
+        "All numbers are a query away: dynamics query, or measurements.parquet."
+    )
 
 
 def gaps(frames: Frames) -> list[Gap]:

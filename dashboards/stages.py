@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 # Tables whose rows name a step of a stage. Events are on the continued axis already: see `dynamics.events`.
-STEPPED = ("checkpoints", "measurements")
+STEPPED = ("checkpoints", "measurements", "bands", "slices")
 
 
 def laid_end_to_end(tables: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
@@ -14,7 +14,7 @@ def laid_end_to_end(tables: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     Where every checkpoint of a series has its tokens, a step is tokens over the tokens of one step of the first
     stage; otherwise each stage goes on where the last one ended. The same rule dates the events.
     """
-    points = pl.concat([tables[name].select("series", "stage", "step") for name in STEPPED]).unique()
+    points = pl.concat([tables[name].select("series", "stage", "step") for name in STEPPED[:2]]).unique()
     points = points.with_columns(pl.col("stage").fill_null(""))
     staged = points.filter(pl.col("stage").n_unique().over("series") > 1)
     if staged.is_empty():

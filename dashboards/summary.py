@@ -96,8 +96,8 @@ def _lead(frames: Frames, phases: list[PhaseChange], findings: list[Finding]) ->
     if not findings:
         looked = frames.examined()
         if _is_short(looked):
-            return f"The history is too short to tell whether anything emerged.{_looked(looked)}"
-        nothing = f"Nothing emerged that could be told from noise or gradual learning.{_looked(looked)}"
+            return f"The history is too short to tell whether anything emerged.{_looked(frames, looked)}"
+        nothing = f"Nothing emerged that could be told from noise or gradual learning.{_looked(frames, looked)}"
         return nothing if looked.height else ""
     best = max(findings, key=lambda finding: finding.strongest["share"] or 0)
     event, others = best.strongest, {finding.series for finding in findings}
@@ -169,7 +169,7 @@ def _ends(group: pl.DataFrame) -> tuple[float, float]:
 def _where(frames: Frames, event: dict[str, Any], places: list[str], *, listed: bool = True) -> str:
     if places == [""]:
         return ""
-    total = frames.curves(event["metric"]).filter(pl.col("series") == event["series"])["place"].n_unique()
+    total = frames.n_curves(event["metric"], event["series"])
     if total == 1 or (len(places) == 1 and not listed):
         return f" in {places[0]}"
     kind = "heads" if event["head"] is not None else "layers" if event["layer"] is not None else "curves"
@@ -186,16 +186,17 @@ def _headlines(frames: Frames, findings: list[Finding]) -> list[Remark]:
         found = [finding for finding in findings if finding.series == series]
         if found:
             changed = frames.events.filter(pl.col("series") == series)["curve"].n_unique()
-            lines.append(Remark(series, f"{_largest(frames, found)}{_looked(rows, changed)}"))
+            lines.append(Remark(series, f"{_largest(frames, found)}{_looked(frames, rows, changed)}"))
         else:
             short = "too few checkpoints to tell." if _is_short(rows) else "nothing emerged."
-            lines.append(Remark(series, f"{short}{_looked(rows)}"))
+            lines.append(Remark(series, f"{short}{_looked(frames, rows)}"))
     return lines
 
 
-def _looked(rows: pl.DataFrame, changed: int = 0) -> str:
+def _looked(frames: Frames, rows: pl.DataFrame, changed: int = 0) -> str:
     """How many of the curves that were examined have a change. Metrics along an index are maps and do not count."""
-    looked = f"{count(rows['curve'].n_unique(), 'curve')} over {count(rows['step'].n_unique(), 'checkpoint')}"
+    curves = sum(frames.n_curves(*curve) for curve in rows.select("metric", "series").unique().iter_rows())
+    looked = f"{count(curves, 'curve')} over {count(frames.n_steps(rows), 'checkpoint')}"
     if _is_short(rows) and not changed:
         return f" {looked[0].upper()}{looked[1:]}; changes are looked for from {FEWEST} checkpoints on."
     return f" {changed or 'No change was detected in'}{' of' * bool(changed)} {looked}{' changed' * bool(changed)}."
@@ -257,16 +258,16 @@ def _absent(frames: Frames) -> list[Remark]:
 
 def _unexamined(frames: Frames) -> str:
     names = sorted(name for name in frames.names() if not frames.is_examined(name))
-    counted = [f"{lower(frames.title(n))} ({count(frames.curves(n)['curve'].n_unique(), 'curve')})" for n in names]
+    counted = [f"{lower(frames.title(n))} ({count(frames.n_curves(n), 'curve')})" for n in names]
     return join(counted) if counted else ""
 
 
 def _quiet(frames: Frames, rows: pl.DataFrame, metric: str) -> str:
-    values = rows["value"].drop_nulls().to_list()
-    curves = rows["curve"].n_unique()
+    series = rows["series"][0]
+    curves = frames.n_curves(metric, series)
     way = gradually(rows) if curves == 1 else ""
     jump = (_jump(rows) or f"; {way}" * bool(way)) if curves == 1 else ""
-    spread = f"{number(min(values))} to {number(max(values))}"
+    spread = " to ".join(number(end) for end in frames.ends(metric, series))
     return f"{lower(frames.title(metric))} ({count(curves, 'curve')}, {spread}{jump})"
 
 

@@ -13,7 +13,7 @@ from dashboards.frames import Frames, thin
 from dashboards.marks import event_bands, failures, grid, hover_points, line_names, tooltip
 from dashboards.theme import Drawing
 
-MAX_LINES = 96  # of one panel; the curves beyond it are drawn as a band of quantiles
+MAX_LINES = 96  # of one panel; where there are more, a band of quantiles tells of all
 MAX_POINTS = 8000  # of the lines of one panel: each feels the pointer
 MAX_NAMED = 7  # as many as there are colours
 MAX_MOVING = 5  # coloured where no changes were looked for
@@ -64,24 +64,25 @@ def _caption(frames: Frames, metric: str, style: Style) -> str:
             "Shaded: pale from the first onset to the last completion of these changes, darker where their midpoints "
             "lie with 95 % confidence."
         )
-    rows = frames.curves(metric)
-    counts = [(part["place"].n_unique(), most_lines(part)) for part in rows.partition_by("series")]
+    counts = [(frames.n_curves(metric, part["series"][0]), most_lines(part))
+              for part in frames.curves(metric).partition_by("series")]  # fmt: skip
     curves, drawn = max(counts, default=(0, MAX_LINES))
     if curves > drawn:
         sentences.append(
-            f"A panel has up to {curves:,} curves; {drawn} are drawn (those named, then those that move most), the "
-            "others as a band from their 5th to their 95th percentile. All of them are in measurements.parquet."
+            f"A panel has up to {curves:,} curves; {drawn} are drawn (those named, then those that move most), over a "
+            "band from the 5th to the 95th percentile of all. All of them are in measurements.parquet."
         )
     return " ".join(sentences)
 
 
 def _domain(frames: Frames, metric: str, *, log: bool) -> tuple[float, float]:
     """One y axis for all series. A bounded metric shows at least a fifth of its range: noise must look like noise."""
-    values, about = frames.curves(metric)["value"].drop_nulls().to_list(), frames.about(metric)
+    about = frames.about(metric)
     if log:
-        positive = [value for value in values if value > 0]
+        positive = [value for value in frames.curves(metric)["value"].drop_nulls() if value > 0]
         return min(positive, default=0.1) / 1.5, max(positive, default=1.0) * 1.5
-    low, high = min([0.0, *values]), max(values, default=1.0)
+    low, high = frames.ends(metric)
+    low = min(low, 0.0)
     lower, upper = about.get("lower"), about.get("upper")
     if lower is not None and upper is not None:
         high = max(high, lower + 0.2 * (upper - lower))
@@ -99,7 +100,7 @@ def _panel(frames: Frames, metric: str, series: str, style: Style, width: int) -
     changed = _changed(frames, metric, series)
     coloured = list(changed if style.named is None else style.named)[:MAX_NAMED]
     coloured = coloured if style.named is not None or frames.is_examined(metric) else widest(rows)[:MAX_MOVING]
-    shown, rest = _limit(rows, coloured)
+    shown = _limit(rows, coloured)
     frame = thin(shown, ("series", "place", "curve", "step", "value", "stderr", "n"))
     frame = frame.with_columns(pl.col("place").is_in(coloured).alias("named"))
     domain = _domain(frames, metric, log=style.log)
@@ -112,8 +113,8 @@ def _panel(frames: Frames, metric: str, series: str, style: Style, width: int) -
         axis=theme.value_axis(domain if style.log else None),
     )
     layers: list[alt.Chart] = event_bands(frames.events_of(metric).filter(pl.col("series") == series), frames.steps())
-    if rest is not None:
-        layers.append(_rest_band(rest, x, y))
+    if frames.n_curves(metric, series) > shown["place"].n_unique():
+        layers.append(_band(frames, rows, x, y))
     layers += _lines(frame, coloured, x, y)
     layers += line_names(frame.filter(pl.col("place").is_in(coloured)), coloured, scale)
     number = frames.series_names().index(series)
@@ -130,7 +131,7 @@ def _found(frames: Frames, metric: str, series: str, noun: str) -> str:
     """The line below a panel's title: how many curves change, and how many of them by much."""
     if not frames.is_examined(metric):
         return "not examined for changes"
-    total = frames.curves(metric).filter(pl.col("series") == series)["place"].n_unique()
+    total = frames.n_curves(metric, series)
     changed = frames.events_of(metric).filter((pl.col("series") == series) & (pl.col("place") != ""))
     if changed.is_empty():
         return f"no {noun} changes"
@@ -154,13 +155,12 @@ def _lines(frame: pl.DataFrame, coloured: list[str], x: alt.X, y: alt.Y) -> list
     return lines
 
 
-def _limit(rows: pl.DataFrame, first: list[str]) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-    """The curves to draw one by one; all the others, when there are too many, for a band."""
+def _limit(rows: pl.DataFrame, first: list[str]) -> pl.DataFrame:
+    """The curves to draw one by one: all or, when there are too many, these first and then those that move most."""
     if rows["place"].n_unique() <= (most := most_lines(rows)):
-        return rows, None
+        return rows
     moving = [place for place in widest(rows) if place not in first]
-    keep = pl.col("place").is_in([*first, *moving][:most])
-    return rows.filter(keep), rows.filter(~keep)
+    return rows.filter(pl.col("place").is_in([*first, *moving][:most]))
 
 
 def most_lines(rows: pl.DataFrame) -> int:
@@ -174,14 +174,16 @@ def widest(rows: pl.DataFrame) -> list[str]:
     return spans.sort("span", "place", descending=[True, False], nulls_last=True)["place"].to_list()
 
 
-def _rest_band(rest: pl.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
-    band = rest.group_by("step").agg(
-        pl.col("value").quantile(0.05).alias("value"), pl.col("value").quantile(0.95).alias("top")
-    )
-    base = alt.Chart(thin(band.sort("step"), ("step", "value", "top"))).mark_area(
+def _band(frames: Frames, rows: pl.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
+    """Where nine tenths of all curves of a panel are, those among them that were not read."""
+    band = frames.bands.join(rows, on=("series", "metric"), how="semi")
+    if band.is_empty():
+        value = pl.col("value")
+        band = rows.group_by("step").agg(value.quantile(0.05), value.quantile(0.95).alias("top"))
+    area = alt.Chart(thin(band.sort("step"), ("step", "value", "top"))).mark_area(
         style="quiet", opacity=0.25, clip=True
     )
-    return base.encode(x=x, y=y, y2="top:Q")
+    return area.encode(x=x, y=y, y2="top:Q")
 
 
 def _plural(noun: str) -> str:

@@ -33,7 +33,8 @@ def feature_dimensionality(frames: Frames) -> Drawing:
         "direction is still short has no meaningful share."
     )
     parts = frames.curves("feature_dimensionality").partition_by("series")
-    most, drawn = max(((part["place"].n_unique(), most_lines(part)) for part in parts), default=(0, 0))
+    counts = [(frames.n_curves("feature_dimensionality", part["series"][0]), most_lines(part)) for part in parts]
+    most, drawn = max(counts, default=(0, 0))
     if most > drawn:
         description += f" Of up to {most:,} features the {drawn} that move most are drawn."
     return drawing.add_params(*theme.parameters(frames.steps())).properties(

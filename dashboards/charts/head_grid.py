@@ -22,7 +22,7 @@ CELL = (9, 44)  # pixels of a cell's side, at least and at most
 def head_grid(frames: Frames, metrics: tuple[str, ...]) -> Drawing:
     """A row of grids for each metric that changes, one grid a series: heads across, layers up, the score as colour."""
     changing = [metric for metric in metrics if frames.events_of(metric)["large"].any()][:MAX_METRICS]
-    rows = frames.curves(*changing).filter(pl.col("value").is_not_null())
+    rows = frames.everywhere(*changing).filter(pl.col("value").is_not_null())
     if not changing or rows["place"].n_unique() < 2:
         return None  # where nothing changes the trajectories say it all
     steps = _steps(rows)
@@ -33,7 +33,7 @@ def head_grid(frames: Frames, metrics: tuple[str, ...]) -> Drawing:
     panels = [panel for name in changing for panel in _line(frames, rows.filter(pl.col("metric") == name), steps)]
     names = rows["series"].n_unique()
     columns = names if names <= MAX_COLUMNS else MAX_COLUMNS
-    all_steps = frames.curves(*changing).filter(pl.col("value").is_not_null())["step"].n_unique()
+    all_steps = frames.n_steps(rows)
     thinned = f" The slider has {len(steps)} of {all_steps} checkpoints." if len(steps) < all_steps else ""
     description = (
         "Each cell is a head; its colour is the score at the checkpoint that the slider chooses, the last one to begin "

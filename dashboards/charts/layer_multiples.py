@@ -32,11 +32,12 @@ def layer_multiples(frames: Frames, metric: str) -> Drawing:
     values = rows["value"].drop_nulls().to_list()
     y = alt.Y("value:Q", title=None, scale=theme.value_scale(values, zero=True), axis=alt.Axis(
         labelExpr=theme.NUMBER_LABEL, tickCount=3))  # fmt: skip
-    panels, most = [], 0
+    everywhere = frames.everywhere(metric).filter(pl.col("series") == series)
+    most = everywhere.group_by("layer").agg(pl.col("head").n_unique())["head"].max() or 0
+    panels = []
     for layer in layers:
         own = rows.filter(pl.col("layer") == layer)
         kept = widest(own)
-        most = max(most, len(kept))
         frame = thin(own.filter(pl.col("place").is_in(kept[:limit])), ("place", "curve", "step", "value", "stderr"))
         x = theme.step_place(frames.steps()).title(None).axis(alt.Axis(labels=False, ticks=False, grid=False))
         lines = alt.Chart(frame).mark_line(style="band", opacity=0.7, clip=True).encode(

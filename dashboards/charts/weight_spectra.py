@@ -43,8 +43,8 @@ def weight_spectra(frames: Frames) -> Drawing:
     drawing = drawing.resolve_scale(color="shared") if len(panels) > 1 else drawing
     coloured = "All matrices are grey, for there are too many kinds to colour." if many else (
         "Colours are kinds of matrices; click in the legend to show or hide one.")  # fmt: skip
-    most = rows.group_by("metric", "series").agg(pl.col("place").n_unique().alias("n"))["n"].max() or 0
-    limited = f" Of {most:,} matrices the {MAX_LINES} that move most are drawn." if int(most) > MAX_LINES else ""  # pyright: ignore[reportArgumentType]
+    most = max(frames.n_curves(*panel) for panel in rows.select("metric", "series").unique().iter_rows())
+    limited = f" Of {most:,} matrices the {MAX_LINES} that move most are drawn." if most > MAX_LINES else ""
     description = f"One line a matrix, one panel for each measure{' and series' * (len(frames.series_names()) > 1)}."
     return drawing.add_params(*theme.parameters(frames.steps())).properties(
         description=f"{description} {coloured}{limited}", usermeta={"width": theme.WIDTH, "columns": COLUMNS}
