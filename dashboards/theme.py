@@ -1,8 +1,8 @@
 """How everything looks: colours, the step axis, number formats.
 
-Colours are those of Okabe and Ito, told apart by colour-blind readers, with a lighter set for dark backgrounds.
-Charts never name a colour: they use the scale ranges and mark styles that the two configurations below define,
-so one specification serves both backgrounds.
+Colours begin with those of Okabe and Ito. Every two of a set differ for colour-blind readers too, and each stands out
+from its ground: tests/test_chart_theme.py holds them to it. Charts never name a colour: they use the scale ranges and
+mark styles that the two configurations below define, so one specification serves both backgrounds.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ import altair as alt
 # Altair's chart classes share no public type with `properties` and `to_dict`; whatever `alt.layer` returns is one.
 Drawing = Any
 
+COLOURS = 8  # that readers tell apart
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Arial, sans-serif"
 WIDTH = 800  # of a whole figure in pixels; the page scales it to the window
 HEIGHT = 260
+ROOM, NEAR = 0.03, 0.1  # of the span of values: free at the ends of an axis; from zero, so that the axis begins there
 STEP_LABEL = "datum.value < 1000 ? format(datum.value, '.3~g') : format(datum.value, '.3~s')"
 # Thousands as on the step axis, and what is very small or large as 2×10⁻⁴: Vega's own formats round 1.5e+5 to 2e+5.
 _POWER = "floor(log(abs(datum.value)) / LN10 + 1e-9)"
@@ -37,15 +39,15 @@ _STEERING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 _LIGHT = {
-    "ink": "#1f2328", "soft": "#59636e", "grid": "#e6e9ed", "quiet": "#a9b0b9", "band": "#0072b2", "ground": "#ffffff",
-    "category": ["#0072b2", "#d55e00", "#009e73", "#b5548b", "#c98600", "#3aa0dc", "#6b4fa0"],
+    "ink": "#1f2328", "soft": "#59636e", "grid": "#e6e9ed", "quiet": "#8b949e", "band": "#0072b2", "ground": "#ffffff",
+    "category": ["#0072b2", "#d9600a", "#0a9a74", "#7d1457", "#7a5200", "#3d99de", "#2f1c9e", "#1f2328"],
     "diverging": ["#7f3b08", "#e08214", "#fdd9a8", "#f7f7f7", "#c4bfe0", "#8073ac", "#2d004b"],
     "ramp": ["#f1f4f9", "#b9d3ea", "#6fa8d6", "#2b74b8", "#0b3c74"],
-    "order": ["#a6c64c", "#4fae63", "#1f8f86", "#2c6a97", "#40408f", "#3b0f54"],
+    "order": ["#7f9a1a", "#3f9a55", "#1a8a86", "#2c6a97", "#40408f", "#3b0f54"],
 }  # fmt: skip
 _DARK = {
-    "ink": "#e6edf3", "soft": "#9aa5b1", "grid": "#2b323b", "quiet": "#59636f", "band": "#6cb6ff", "ground": "#12161c",
-    "category": ["#5aaef0", "#ff8f4c", "#35c79a", "#e68ac0", "#f0b429", "#9bd3ff", "#b39ae6"],
+    "ink": "#e6edf3", "soft": "#9aa5b1", "grid": "#2b323b", "quiet": "#667180", "band": "#6cb6ff", "ground": "#12161c",
+    "category": ["#5aaef0", "#ff9a5c", "#009769", "#f577b3", "#f7dc3d", "#8adab6", "#8b6bf3", "#e6edf3"],
     "diverging": ["#fdb863", "#c8761c", "#6b4110", "#23282f", "#3f3872", "#8073ac", "#cbc3ec"],
     "ramp": ["#1c2430", "#1d4670", "#2f78b7", "#6fb1e6", "#d8ecff"],
     "order": ["#5b6fc4", "#3f8fc0", "#2fb3a4", "#66cf73", "#b9dc4c", "#fbe96a"],
@@ -66,7 +68,7 @@ def config(*, dark: bool = False) -> dict[str, Any]:
         "background": "transparent" if dark else "#ffffff",
         "view": {"stroke": None},
         "axis": {**label, "titleFontWeight": "normal", "gridColor": colour["grid"], "domainColor": colour["quiet"],
-                 "tickColor": colour["quiet"], "labelOverlap": "greedy", "titlePadding": 6},
+                 "tickColor": colour["quiet"], "labelOverlap": "greedy", "labelSeparation": 4, "titlePadding": 6},
         "axisYQuantitative": {"labelFlush": True},  # or titles of neighbouring panels would stand at different heights
         "legend": {**label, "titleFontWeight": "normal", "symbolStrokeWidth": 2.5, "labelLimit": 220},
         "header": {**label, "titleFontWeight": "normal"},
@@ -146,16 +148,29 @@ def value_axis(domain: Sequence[float] | None = None) -> alt.Axis:
 def value_scale(values: Iterable[float | None], *, log: bool = False, zero: bool = False, **more: Any) -> alt.Scale:
     """The scale of these values with its ends stated: see `step_place` for why they are not left to the data.
 
-    >>> value_scale([0.2, None, 0.9]).to_dict()["domain"], value_scale([]).to_dict()["domain"]
-    ([0.2, 0.9], [0.0, 1.0])
+    A little room keeps lines off the edges, and an end that is near zero is zero; with `nice=False` there is none.
+
+    >>> value_scale([0.2, None, 0.9]).to_dict()["domain"], value_scale([0.0, 0.0]).to_dict()["domain"]
+    ([0.179, 0.921], [0.0, 1.03])
     """
     known = [value for value in values if value is not None and math.isfinite(value) and (value > 0 or not log)]
     low, high = min(known, default=0.1 if log else 0.0), max(known, default=1.0)
     low = min(low, 0.0) if zero else low
-    if low == high:
-        low, high = (low / 2, high * 2) if log else (low - 0.5, high + 0.5)
-    settings = {"type": "log"} if log else {}
-    return alt.Scale(domain=[low, high], **{"nice": True, **settings, **more})
+    if log:
+        low, high = (low / 2, high * 2) if low == high else (low, high)
+        return alt.Scale(type="log", domain=[low, high], **{"nice": True, **more})
+    if low == high:  # a constant is as far from zero as it is
+        low, high = min(low, 0.0), max(high, 0.0)
+        high += low == high
+    if more.get("nice", True):
+        span = high - low
+        low = 0.0 if 0 <= low <= NEAR * span else _rounded(low - ROOM * span)
+        high = 0.0 if 0 <= -high <= NEAR * span else _rounded(high + ROOM * span)
+    return alt.Scale(domain=[float(low), float(high)], **{**more, "nice": False})
+
+
+def _rounded(end: float) -> float:
+    return float(f"{end:.6g}")
 
 
 # The curve that a reader has clicked on in the timeline; every chart shows it thicker.

@@ -92,3 +92,63 @@ def test_every_stated_step_is_labelled_where_a_band_lies_behind_the_curves() -> 
     curve = alt.Chart(rows).mark_point().encode(x=theme.step_x(steps))
     chart = alt.layer(behind, curve).add_params(*theme.parameters(steps)).properties(width=345, height=100)
     assert labels_of(chart) == ["0", "1", "2", "5", "10", "20", "50", "100", "200", "500"]
+
+
+# Machado, Oliveira and Fernandes 2009, at full severity: linear red, green and blue as the reader sees them.
+BLIND = {
+    "protanopia": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+    "deuteranopia": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
+    "everyone": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+}
+TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+
+
+def linear(colour: str) -> np.ndarray:
+    shares = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+    return np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+
+
+def lab(colour: str, reader: str) -> np.ndarray:
+    seen = np.clip(np.array(BLIND[reader]) @ linear(colour), 0, 1)
+    x, y, z = np.cbrt(np.array(TO_XYZ) @ seen / (0.95047, 1, 1.08883) + 1e-9)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def contrast(one: str, two: str) -> float:
+    """As in WCAG 2.1."""
+    dark, light = sorted(float(np.array(TO_XYZ[1]) @ linear(colour)) for colour in (one, two))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("reader", BLIND)
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_two_colours_differ_whoever_reads(reader: str, dark: bool) -> None:
+    colours = theme.config(dark=dark)["range"]["category"]
+    assert len(set(colours)) == len(colours) == theme.COLOURS
+    apart = {(one, two): float(np.linalg.norm(lab(one, reader) - lab(two, reader)))
+             for one, two in itertools.combinations(colours, 2)}  # fmt: skip
+    assert min(apart.values()) > 12, min(apart, key=lambda pair: apart[pair])  # about 2 is the least that is seen
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_lines_and_letters_stand_out_from_their_ground(dark: bool) -> None:
+    config, ground = theme.config(dark=dark), "#12161c" if dark else "#ffffff"
+    assert config["style"]["halo"]["fill"] == ground
+    drawn = [*config["range"]["category"], *config["range"]["ordinal"]["scheme"], config["style"]["quiet"]["color"],
+             config["style"]["band"]["color"], config["style"]["missing"]["color"]]  # fmt: skip
+    assert {colour: contrast(colour, ground) for colour in drawn if contrast(colour, ground) < 3} == {}
+    letters = [config["axis"]["labelColor"], config["title"]["color"], config["style"]["note"]["color"]]
+    assert all(contrast(colour, ground) >= 4.5 for colour in letters)
+
+
+@pytest.mark.parametrize(("value", "domain"), [(0.0, [0, 1.03]), (5.0, [0, 5.15]), (-2.0, [-2.06, 0])])
+def test_a_curve_that_never_moves_has_an_axis_from_zero(value: float, domain: list[float]) -> None:
+    assert theme.value_scale([value, value]).to_dict()["domain"] == pytest.approx(domain)
+
+
+def test_an_axis_of_values_leaves_room_beyond_the_lines_and_begins_at_a_near_zero() -> None:
+    assert theme.value_scale([0.01, 1.0]).to_dict()["domain"] == pytest.approx([0, 1.0297])
+    low, high = theme.value_scale([4.0, 5.0]).to_dict()["domain"]
+    assert low < 4
+    assert high > 5
+    assert theme.value_scale([4.0, 5.0], nice=False).to_dict()["domain"] == [4, 5]

@@ -17,7 +17,7 @@ OTHERS = ("effective_rank", "effective_rank_of_squares", "participation_ratio", 
 LOGARITHMIC = ("condition_number",)
 COLUMNS = 2
 MAX_LINES = 64  # of one panel
-MAX_COLOURS = 7
+MAX_COLOURS = theme.COLOURS
 
 
 @chart("Spectra of the weights", needs=("stable_rank",), also=OTHERS, order=40)
