@@ -7,6 +7,7 @@ whatever it prints; the specifications are JSON in which no character can end th
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -57,11 +58,12 @@ class Document:
     def payload(self) -> dict[str, Any]:
         """What the page's script draws from."""
         return {
-            "figures": [packed(spec) for spec in self.specifications],
+            "figures": [{**packed(spec), "usermeta": {**spec.get("usermeta", {}), "name": figure.name}}
+                        for figure, spec in zip(self.figures, self.specifications, strict=True)],
             "light": theme.config(),
             "dark": theme.config(dark=True),
             "tokens": self.tokens,
-        }
+        }  # fmt: skip
 
 
 def compose(frames: Frames, title: str, figures: list[Figure] | None = None) -> Document:
@@ -138,8 +140,11 @@ def _tables(frames: Frames, findings: list[Finding]) -> dict[str, Any]:
     return {"shown": drawn[""], "folded": folds}
 
 
-def html(document: Document, *, live: str = "") -> str:
-    """The page; with `live`, the stamp of the state it shows, one that follows the run through its server."""
+def html(document: Document, *, live: str = "", tables: Sequence[str] = ()) -> str:
+    """The page; with `live`, the stamp of the state it shows, one that follows the run through its server.
+
+    `tables` are those that this server offers.
+    """
     scripts = [vega_script(), _asset("report.js"), *([_asset("live.js")] if live else [])]
     return (
         _environment(escape=True)
@@ -147,6 +152,7 @@ def html(document: Document, *, live: str = "") -> str:
         .render(
             document.words,
             live=live,
+            tables=tables,
             specifications=inline_json(document.payload()),
             scripts=scripts,
             style=_asset("report.css"),
@@ -154,9 +160,11 @@ def html(document: Document, *, live: str = "") -> str:
     )
 
 
-def summary_html(document: Document) -> str:
-    """The page's first section alone, for a page that is open while the run goes on."""
-    return _environment(escape=True).get_template("summary.html").render(document.words)
+def sections(document: Document) -> dict[str, str]:
+    """The parts of the page that change while a run goes on, each as HTML, for a page that is open."""
+    template = _environment(escape=True).get_template("report.html")
+    context = template.new_context({**document.words, "live": "followed"})
+    return {name: "".join(draw(context)) for name, draw in template.blocks.items()}
 
 
 def followed_html(told: dict[str, Any]) -> str:

@@ -16,10 +16,19 @@ SCALE = 2.0  # PNGs for screens with two pixels a point, and for print
 
 def write_pictures(spec: dict[str, Any], folder: Path, name: str) -> None:
     """Write `name.svg` and `name.png`, on white."""
-    themed = json.dumps({**_still(spec), "config": theme.config()})
-    svg = vl_convert.vegalite_to_svg(themed)
-    (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
-    (folder / f"{name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=SCALE))
+    drawn = svg(spec)
+    (folder / f"{name}.svg").write_text(drawn, encoding="utf-8")
+    (folder / f"{name}.png").write_bytes(png(drawn))
+
+
+def svg(spec: dict[str, Any]) -> str:
+    """A figure as it stands before anyone touches it, on white."""
+    return vl_convert.vegalite_to_svg(json.dumps({**_still(spec), "config": theme.config()}))
+
+
+def png(drawn: str) -> bytes:
+    """The picture of an SVG."""
+    return vl_convert.svg_to_png(drawn, scale=SCALE)
 
 
 def _still(node: Any) -> Any:

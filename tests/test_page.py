@@ -56,8 +56,10 @@ def test_a_run_is_shown_with_its_summary_and_figures(client: TestClient) -> None
     assert "Prefix matching rose in 3 of 8 heads" in page
     assert "connect-src &#39;self&#39;" in page or "connect-src 'self'" in page
     payload = client.get("/runs/copying/payload").json()
-    assert len(payload["captions"]) == len(payload["payload"]["figures"])
-    assert "nothing emerged" in payload["summary"]
+    sections = payload["sections"]
+    assert sections["figures"].count("<figcaption>") == len(payload["payload"]["figures"])
+    assert "nothing emerged" in sections["summary"]
+    assert set(sections) == {"facts", "summary", "figures", "gaps", "provenance"}
 
 
 def test_an_unknown_run_or_file_names_the_nearest(client: TestClient) -> None:

@@ -117,7 +117,7 @@ def test_new_points_come_before_the_page_is_drawn_anew(tmp_path: Path, monkeypat
         assert before["stamp"] == before["drawn"]
         assert client.get("/runs/run/points").json() == []
         slow = threading.Event()
-        monkeypatch.setattr("dashboards.page.app.compose", lambda *_: slow.wait(SECONDS))
+        monkeypatch.setattr("dashboards.page.runs.compose", lambda *_: slow.wait(SECONDS))
         write_steps(folder, 5, 7, risen=True)
         after = client.get("/runs/run/stamp").json()
         assert after["stamp"] != after["drawn"] == before["drawn"]

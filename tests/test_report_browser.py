@@ -78,6 +78,7 @@ def draw_all(page: Any) -> None:
     for index in range(page.locator(".plot").count()):
         page.locator(".plot").nth(index).scroll_into_view_if_needed()
         page.locator(".plot").nth(index).locator("canvas").wait_for()
+        page.wait_for_function("index => !report.stale.has(index)", arg=index)
 
 
 @pytest.mark.parametrize("width", [1440, 390])

@@ -10,15 +10,24 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from polars.exceptions import PolarsError
 
 from dashboards.frames import Frames, read_frames
 from dynamics.errors import DynamicsError, StoreError
 from dynamics.store import FILE_NAME
 
 TRIES = 5
-Stamp = tuple[tuple[str, int, int], ...]
+REST = 1.0  # seconds without reading for each second that reading took: at least half of a core is the run's
+LEAST_REST = 0.05
+REST_AFTER_FAILURE = 1.0
+Stamp = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -31,9 +40,19 @@ class Snapshot:
 
 
 def stamp(folder: Path) -> Stamp:
-    """Times and sizes of the store's files: they change with every commit."""
-    files = [path for path in (folder / FILE_NAME, folder / f"{FILE_NAME}.wal") if path.exists()]
-    return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+    """Times, sizes and identities of the store's files: they change with every commit. Empty where there is none."""
+    seen = []
+    for name in (FILE_NAME, f"{FILE_NAME}.wal"):
+        with suppress(OSError):  # the log comes and goes, and so may the run
+            state = (folder / name).stat()
+            seen.append((name, state.st_mtime_ns, state.st_size, state.st_ino))
+    return tuple(seen)
+
+
+def written(folder: Path) -> float | None:
+    """When the run last stored something, in seconds since 1970; None where its file is gone."""
+    times = [time_ns for name, time_ns, *_ in stamp(folder)]
+    return max(times) / 1e9 if times else None
 
 
 class Watched:
@@ -43,39 +62,89 @@ class Watched:
         self.folder = folder
         self._scratch = Path(tempfile.mkdtemp(prefix="dynamics-page-"))
         self._newest: Snapshot | None = None
+        self._why_not = ""
+        self._next = 0.0  # when the files may be read again
+        self._reading = threading.Lock()
         self._lock = threading.Lock()
+        self._holders: Counter[Path] = Counter()
 
     def newest(self) -> Snapshot:
-        """The run as it is, or as it last was readable. Raises StoreError where it never was."""
+        """The run as it is, or as it last was readable. Raises StoreError where it never was.
+
+        While somebody reads a newer state, and for a while afterwards, the one before is the newest.
+        """
+        if self._newest is None or stamp(self.folder) != self._newest.stamp:
+            self._look()
+        if self._newest is None:
+            msg = f"cannot read the store in {self.folder}: {self._why_not}; try again, or restore the file"
+            raise StoreError(msg)
+        return self._newest
+
+    @contextmanager
+    def held(self) -> Iterator[Snapshot]:
+        """The newest snapshot, whose copy stays until this is left, whatever is stored meanwhile."""
+        self.newest()
         with self._lock:
-            now = stamp(self.folder)
-            if self._newest is None or now != self._newest.stamp:
-                self._renew()
-            if self._newest is None:
-                msg = f"cannot read the store in {self.folder}: it was being written each of {TRIES} times; try again"
-                raise StoreError(msg)
-            return self._newest
+            snapshot = self._newest
+            assert snapshot is not None  # once readable, it stays so
+            self._holders[snapshot.folder] += 1
+        try:
+            yield snapshot
+        finally:
+            with self._lock:
+                self._holders[snapshot.folder] -= 1
+                self._forget(snapshot)
 
     def close(self) -> None:
         """Remove the copies."""
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _renew(self) -> None:
+    def _look(self) -> None:
+        """Read the files, unless another thread does or they were read a moment ago."""
+        if not self._reading.acquire(blocking=self._newest is None):
+            return
+        try:
+            if (begun := time.monotonic()) >= self._next:
+                least = LEAST_REST if self._renew() else REST_AFTER_FAILURE
+                now = time.monotonic()
+                self._next = now + max(least, REST * (now - begun))
+        finally:
+            self._reading.release()
+
+    def _renew(self) -> bool:
+        """Copy and read the files; whether that succeeded."""
+        self._why_not = f"it was being written each of {TRIES} times"
         for _ in range(TRIES):
             before = stamp(self.folder)
+            if not before:
+                self._why_not = "its file is gone"
+                return False
             copy = Path(tempfile.mkdtemp(dir=self._scratch))
             try:
-                for name, _, _ in before:
+                for name, *_ in before:
                     shutil.copyfile(self.folder / name, copy / name)
                 # A log folded into the file between the two copies leaves a pair that does not belong together.
-                if before and stamp(self.folder) == before:
+                if stamp(self.folder) == before:
                     self._replace(Snapshot(before, copy, read_frames(copy)))
-                    return
-            except (OSError, DynamicsError):
-                pass  # torn, or gone: the next try sees another state
+                    return True
+            except OSError:
+                pass  # gone while it was copied: the next try sees another state
+            except (DynamicsError, PolarsError) as error:
+                self._why_not = str(error).replace(str(copy), str(self.folder))
+                if stamp(self.folder) == before:  # whole, and no store that can be read
+                    shutil.rmtree(copy, ignore_errors=True)
+                    return False
             shutil.rmtree(copy, ignore_errors=True)
+        return False
 
     def _replace(self, snapshot: Snapshot) -> None:
-        old, self._newest = self._newest, snapshot
-        if old is not None:
-            shutil.rmtree(old.folder, ignore_errors=True)
+        with self._lock:
+            old, self._newest = self._newest, snapshot
+            if old is not None:
+                self._forget(old)
+
+    def _forget(self, snapshot: Snapshot) -> None:
+        """Remove the copy of a state that is neither the newest nor held."""
+        if snapshot is not self._newest and self._holders[snapshot.folder] <= 0:
+            del self._holders[snapshot.folder]
+            shutil.rmtree(snapshot.folder, ignore_errors=True)

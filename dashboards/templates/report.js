@@ -3,8 +3,9 @@
 (() => {
   let { figures, light, dark, tokens } = JSON.parse(document.getElementById("specifications").textContent);
   const root = document.documentElement;
-  const places = [...document.querySelectorAll(".plot")];
+  let places = [...document.querySelectorAll(".plot")];
   const views = new Array(places.length).fill(null);
+  const stale = new Set(); // figures to be drawn anew when they come near; what stands there stays until then
   const state = {
     shade: matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light", axis: "symlog",
     window: null, chosen: "", generation: 0,
@@ -80,23 +81,62 @@
     })));
   };
 
-  const embed = async (place, index, factor, stacked) => {
+  const specification = (index) => {
     const { datasets, ...rest } = figures[index];
     const spec = structuredClone(rest);
     spec.datasets = Object.fromEntries(Object.entries(datasets).map(([name, packed]) => [name, unpacked(packed)]));
     onAxis(spec, state.axis);
-    fit(spec, factor, stacked, place.clientWidth);
+    return spec;
+  };
+
+  // What the reader chose in a figure, brush, legend and slider, is there again when it is drawn anew.
+  const parameters = (spec) => {
+    const found = [];
+    walk(spec, (node) => { if (Array.isArray(node.params)) found.push(...node.params); });
+    return found;
+  };
+  const keep = (spec, { view, chosen }) => {
+    for (const one of parameters(spec)) {
+      if (!(one.name in chosen)) continue;
+      const value = view.signal(one.name);
+      if (one.bind && !one.select) { if (value !== chosen[one.name]) one.value = value; continue; }
+      if (!value || one.select.type === "interval") { if (value && value.step && state.window) one.value = { x: value.step }; continue; }
+      const fields = (one.select.fields || []).filter((field) => Array.isArray(value[field]));
+      if (fields.length) one.value = value[fields[0]].map((_, row) => Object.fromEntries(fields.map((field) => [field, value[field][row]])));
+    }
+  };
+  const choices = (spec) => Object.fromEntries(parameters(spec)
+    .filter(({ name, bind, select }) => bind || (select && /^(window|shown)_/.test(name))).map(({ name, value }) => [name, value]));
+
+  const embed = async (place, index, factor, stacked) => {
+    const spec = specification(index), chosen = choices(spec);
+    if (views[index]) keep(spec, views[index]);
+    fit(spec, factor, stacked, places[index].clientWidth);
     const config = { ...(state.shade === "dark" ? dark : light), background: "transparent" };
     const actions = { export: true, source: true, compiled: false, editor: false };
-    return vegaEmbed(place, spec, { config, actions, renderer: "canvas" });
+    return Object.assign(await vegaEmbed(place, spec, { config, actions, renderer: "canvas" }), { chosen });
+  };
+
+  // Whatever changes height above the line that the reader is at, the line stays where it is.
+  const steady = (place, change) => {
+    const above = (part) => part.getBoundingClientRect().bottom <= 0;
+    const marks = place.getBoundingClientRect().top < 0 ? [...document.querySelectorAll("h2, h3, figcaption, summary, form")]
+      .filter((part) => !above(part) && !place.contains(part)).map((part) => [part, part.getBoundingClientRect().top]) : [];
+    const reading = !above(place); // the line is in what changes: it stays as far from the top as it is
+    change();
+    const mark = reading ? null : marks.find(([part]) => part.isConnected);
+    if (mark) scrollBy({ top: mark[0].getBoundingClientRect().top - mark[1], behavior: "instant" });
   };
 
   const draw = async (index) => {
     const place = places[index], room = place.clientWidth, generation = state.generation;
+    stale.delete(index); // whatever arrives while it is drawn makes it so again
+    const sheet = Object.assign(document.createElement("div"), { className: "sheet unfinished" });
+    place.append(sheet);
     const designed = figures[index].usermeta.width;
     let factor = Math.min(1.1, (room - 60) / designed);
     const stacked = figures[index].usermeta.columns > 1 && factor < 0.7; // decided once, or a correction would undo it
-    let result = await embed(place, index, factor, stacked);
+    let result = await embed(sheet, index, factor, stacked);
     const drawn = result.view.container().querySelector("canvas").clientWidth;
     // Labels and legends take room that is known only once they are drawn: correct once.
     if (drawn > room || (factor < 1.1 && drawn < room - 40)) {
@@ -104,12 +144,16 @@
       if (Math.abs(corrected - factor) > 0.01 && corrected > 0.1) {
         const { width } = figures[index];
         if (width) await result.view.signal("width", Math.max(120, Math.round(width * corrected))).runAsync();
-        else { result.finalize(); result = await embed(place, index, corrected, stacked); }
+        else { result.finalize(); result = await embed(sheet, index, corrected, stacked); }
       }
     }
-    if (generation !== state.generation) { result.finalize(); return; }
+    if (generation !== state.generation) { result.finalize(); sheet.remove(); return; }
+    const before = views[index];
     views[index] = result;
-    place.style.minHeight = "0";
+    sheet.classList.remove("unfinished");
+    place.classList.toggle("stale", stale.has(index));
+    steady(place, () => { place.replaceChildren(sheet); place.style.minHeight = "0"; });
+    if (before) before.finalize();
     listen(result);
     apply(result);
   };
@@ -142,29 +186,35 @@
   const mark = (curve) => { state.chosen = state.chosen === curve ? "" : curve; every(); };
 
   // One after the other, the nearest to the reader first: drawn at once, all of them would be late.
-  let queue = [], drawing = false;
+  let queue = [], drawing = false, busy = -1;
   const distance = (index) => Math.abs(places[index].getBoundingClientRect().top - innerHeight / 3);
   const work = async () => {
     if (drawing) return;
     drawing = true;
     while (queue.length) {
       queue.sort((a, b) => distance(a) - distance(b));
-      await draw(queue.shift());
+      const index = busy = queue.shift();
+      try { await draw(index); } catch (error) {
+        places[index].textContent = `This figure could not be drawn: ${error.message}`;
+        console.error(error);
+      }
       await new Promise((next) => { setTimeout(next, 0); });
     }
     drawing = false;
+    busy = -1;
   };
   const observer = new IntersectionObserver((entries) => {
     const near = entries.filter((entry) => entry.isIntersecting).map((entry) => entry.target);
     near.forEach((place) => { observer.unobserve(place); queue.push(places.indexOf(place)); });
+    queue = queue.filter((index) => index >= 0);
     work();
   }, { rootMargin: "600px" });
+  const later = (index) => { stale.add(index); places[index].classList.add("stale"); observer.unobserve(places[index]); observer.observe(places[index]); };
   const redraw = () => {
     root.dataset.shade = state.shade;
     state.generation += 1;
     queue = [];
-    views.forEach((result, index) => { if (result) { result.finalize(); views[index] = null; } });
-    places.forEach((place) => { place.style.minHeight = `${place.clientHeight}px`; observer.unobserve(place); observer.observe(place); });
+    places.forEach((_, index) => later(index));
   };
 
   document.getElementById("shade").addEventListener("click", () => { state.shade = state.shade === "dark" ? "light" : "dark"; redraw(); });
@@ -176,7 +226,7 @@
     clearTimeout(timer);
     timer = setTimeout(() => { if (document.body.clientWidth !== room) { room = document.body.clientWidth; redraw(); } }, 200);
   });
-  const all = () => { queue = places.map((_, index) => index).filter((index) => !views[index]); return work(); };
+  const all = () => { queue = places.map((_, index) => index).filter((index) => stale.has(index)); return work(); };
   addEventListener("beforeprint", all);
   // Printing without a reader: light, every figure, everything unfolded.
   if (location.hash === "#print") {
@@ -196,23 +246,45 @@
       rows.rows += 1;
     }
   };
-  window.report = { views, mark, replace: (payload) => {
-    // New numbers in the same figures; anything else is a new page.
-    if (payload.figures.length !== figures.length) return false;
-    ({ figures, light, dark, tokens } = payload);
-    added.clear();
-    redraw();
-    return true;
-  }, append: (points) => {
+  // New points in a figure that is seen; one that is not is drawn anew when it comes near.
+  const refresh = (index) => {
+    const { view, ends } = views[index], { datasets, params = [] } = specification(index);
+    try { Object.entries(datasets).forEach(([name, rows]) => view.data(name, rows)); } catch { later(index); return; }
+    const last = params.find(({ name }) => name === "to_step");
+    if (last && ends) ends[1] = last.value;
+    else if (last) view.signal("to_step", last.value);
+    apply(views[index]);
+    view.runAsync();
+  };
+  const append = (points) => {
     const fresh = points.filter(({ curve, step }) => !added.has(`${step}|${curve}`));
+    if (!fresh.length) return;
     fresh.forEach(({ curve, step }) => added.add(`${step}|${curve}`));
     const last = fresh.reduce((end, { step }) => Math.max(end, step), 0);
-    for (const figure of figures) {
+    figures.forEach((figure, index) => {
       Object.values(figure.datasets).forEach((rows) => extend(rows, fresh));
       for (const one of figure.params || []) if (one.name === "to_step") one.value = Math.max(one.value, last);
-    }
-    if (fresh.length) redraw();
-  } }; // for whoever looks closer in the console
+      const { top, bottom } = places[index].getBoundingClientRect();
+      if (views[index] && !stale.has(index) && index !== busy && bottom > -200 && top < innerHeight + 200) refresh(index); else later(index);
+    });
+  };
+  // Other numbers, and maybe other figures, whose places then stand in the page already.
+  const replace = (payload) => {
+    const before = new Map(figures.map(({ usermeta }, index) => [usermeta.name, [places[index], views[index]]]));
+    ({ figures, light, dark, tokens } = payload);
+    added.clear();
+    places = [...document.querySelectorAll(".plot")];
+    views.length = 0;
+    figures.forEach(({ usermeta }, index) => {
+      const [place, view] = before.get(usermeta.name) || [places[index], null];
+      before.delete(usermeta.name);
+      if (place !== places[index]) { places[index].replaceWith(place); places[index] = place; }
+      views.push(view);
+    });
+    before.forEach(([, view]) => view && view.finalize());
+    redraw();
+  };
+  window.report = { views, stale, mark, steady, append, replace }; // for the live page, and the console
   redraw();
   if (location.hash === "#print") { observer.disconnect(); all(); }
 })();
