@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from dashboards import reading
-from dashboards.charts import draw_chart, draw_figures
+from dashboards.charts import draw_chart, draw_figures, layer_multiples
 from dashboards.document import compose, html
 from dashboards.frames import Frames, prepare, read_frames
 from dashboards.reading import REDUCED, read_tables
@@ -168,3 +168,13 @@ def test_the_grid_of_heads_has_all_of_them(frames: Frames) -> None:
     spec = draw_chart(frames, "head_grid").specification()
     rows = max(spec["datasets"].values(), key=len)
     assert len({row["place"] for row in rows}) == HEADS
+
+
+def test_small_panels_have_no_more_checkpoints_than_pixels(frames: Frames, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer_multiples, "MAX_STEPS", 15)
+    spec = draw_chart(frames, "layer_multiples").specification()
+    steps = {row["step"] for rows in spec["datasets"].values() for row in rows}
+    assert max(steps) == (STEPS - 1) * 100
+    assert len(steps) == 14
+    assert "pass through 14 of 40 checkpoints" in spec["description"]
+    assert len(spec["concat"]) == HEADS // 8

@@ -15,6 +15,7 @@ from dashboards.trajectories import most_lines, widest
 FEWEST, MOST = 3, 48  # layers: two are told apart in one panel, more than a page holds are not drawn
 COLUMNS = 6
 HEIGHT = 70
+MAX_STEPS = 150  # of a line: a panel is hardly more pixels wide
 
 
 @chart("every head, layer by layer", axes=("layer,head",), order=22)
@@ -24,15 +25,15 @@ def layer_multiples(frames: Frames, metric: str) -> Drawing:
     if changed.is_empty() or is_many(frames):
         return None
     series = next(name for name in frames.series_names() if (changed["series"] == name).any())
-    rows = frames.curves(metric).filter(pl.col("series") == series)
-    layers = rows["layer"].drop_nulls().unique().sort().to_list()
+    rows = _thinned(frames.curves(metric).filter(pl.col("series") == series))
+    everywhere = frames.everywhere(metric).filter(pl.col("series") == series)
+    layers = everywhere["layer"].drop_nulls().unique().sort().to_list()
     if not FEWEST <= len(layers) <= MOST:
         return None
     limit = max(most_lines(rows) * 2 // len(layers), 2)
     values = rows["value"].drop_nulls().to_list()
     y = alt.Y("value:Q", title=None, scale=theme.value_scale(values, zero=True), axis=alt.Axis(
         labelExpr=theme.NUMBER_LABEL, tickCount=3))  # fmt: skip
-    everywhere = frames.everywhere(metric).filter(pl.col("series") == series)
     most = everywhere.group_by("layer").agg(pl.col("head").n_unique())["head"].max() or 0
     panels = []
     for layer in layers:
@@ -46,6 +47,8 @@ def layer_multiples(frames: Frames, metric: str) -> Drawing:
         panels.append(lines.properties(title=f"layer {layer}", width=_width(layers), height=HEIGHT))
     columns = min(COLUMNS, len(panels))
     limited = f" Of up to {most} heads those {limit} that move most are drawn." if most > limit else ""
+    steps, drawn = frames.n_steps(rows), rows["step"].n_unique()
+    limited += f" Lines pass through {drawn:,} of {steps:,} checkpoints." if drawn < steps else ""
     description = (
         f"{series}: one panel a layer, one line a head, all on the axes of the larger figure (step {theme.step(0)} at "
         f"the left, logarithmic).{limited}"
@@ -54,6 +57,12 @@ def layer_multiples(frames: Frames, metric: str) -> Drawing:
     return drawing.add_params(*theme.parameters(frames.steps())).properties(
         description=description, usermeta={"width": theme.WIDTH, "columns": columns}
     )
+
+
+def _thinned(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows at so many steps as small panels can show, the last among them."""
+    steps = rows["step"].unique().sort(descending=True)
+    return rows.filter(pl.col("step").is_in(steps.gather_every(max(-(-len(steps) // MAX_STEPS), 1)).to_list()))
 
 
 def _width(layers: list[int]) -> int:
