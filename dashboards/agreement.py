@@ -28,7 +28,7 @@ class Table:
 
 def as_gathered(frames: Frames) -> Gathered:
     """One run as what several are compared as, with its seeds together."""
-    return Gathered(frames, seed_groups(frames, {name: name for name in frames.series_names()}), [])
+    return Gathered(frames, seed_groups(frames, {name: name for name in frames.series_names()}), [], {})
 
 
 def steps_table(gathered: Gathered, group: str) -> Table:

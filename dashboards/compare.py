@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from dashboards.theme import interval, number, probability, shorten, step
 from dashboards.wording import change, join, verb
 from dynamics.errors import UsageError
 from dynamics.events import on_axis
+from dynamics.store import Store
 
 MAX_NAMED = 6  # series without a change
 SHARED = ("event_timeline", "checkpoint_strip")  # charts of one run that say something about several
@@ -40,11 +42,23 @@ def compare(folders: Sequence[str | Path], out: str | Path, *, pictures: bool = 
     if pictures:
         write_figures(out / "figures", document)
     gathered.frames.events.drop("place", "curve", "share", "large").write_csv(out / "events.csv")
-    gathered.frames.measurements.drop("place", "curve").write_parquet(out / ARCHIVE)
+    _archive(gathered, out / ARCHIVE)
     (out / "report.md").write_text(markdown(document), encoding="utf-8")
     page = out / "report.html"
     page.write_text(html(document), encoding="utf-8")
     return page
+
+
+def _archive(gathered: Gathered, path: Path) -> None:
+    """All numbers of the runs as they are stored, under the names that the series have here; none waits in memory."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        parts = []
+        for number_of, (run, names) in enumerate(gathered.folders.items()):
+            part = Path(folder) / f"{number_of}.parquet"
+            with Store(run, read_only=True) as store:
+                store.export("measurements", part)
+            parts.append(pl.scan_parquet(part).with_columns(pl.col("series").replace(names)))
+        pl.concat(parts).sink_parquet(path)
 
 
 def _document(gathered: Gathered) -> Document:

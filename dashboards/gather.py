@@ -21,11 +21,15 @@ SIZES = ("family", "n_layers", "n_heads", "d_model", "d_vocab", "n_ctx", "n_para
 
 @dataclass(frozen=True)
 class Gathered:
-    """Several runs: their frames, the group of each series (a model, whatever its seed), and cautions."""
+    """Several runs: their frames, the group of each series (a model, whatever its seed), and cautions.
+
+    `folders` has for each run the names that its series have here.
+    """
 
     frames: Frames
     groups: dict[str, str]
     cautions: list[str]
+    folders: dict[Path, dict[str, str]]
 
     def seeds(self, group: str) -> list[str]:
         """The series of a group."""
@@ -50,6 +54,7 @@ def gather(folders: Sequence[str | Path]) -> Gathered:
     read = [read_tables(path) for path in paths]
     names = [set(tables["series"]["series"]) | set(tables["measurements"]["series"]) for tables in read]
     bases: dict[str, str] = {}
+    own: dict[Path, dict[str, str]] = {}
     for number, tables in enumerate(read):
         label = paths[number].name
         label = label if sum(path.name == label for path in paths) == 1 else f"{label} #{number + 1}"
@@ -57,6 +62,7 @@ def gather(folders: Sequence[str | Path]) -> Gathered:
             name: f"{name} ({label})" if sum(name in other for other in names) > 1 else name
             for name in sorted(names[number])
         }
+        own[paths[number]] = renamed
         bases |= {new: old for old, new in renamed.items()}
         for table, frame in tables.items():
             if "series" in frame.columns:
@@ -66,7 +72,7 @@ def gather(folders: Sequence[str | Path]) -> Gathered:
     tables["runs"] = tables["runs"].with_columns(pl.lit(None, pl.String).alias("recipe"))
     shown, frames = display_names(tables), prepare(tables)
     originals = {shown.get(new, new): old for new, old in bases.items()}
-    return Gathered(frames, seed_groups(frames, originals), _cautions(tables))
+    return Gathered(frames, seed_groups(frames, originals), _cautions(tables), own)
 
 
 def seed_groups(frames: Frames, originals: dict[str, str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
@@ -13,7 +14,7 @@ from dashboards.compare import compare
 from dashboards.gather import Gathered, gather
 from dynamics.cli import app
 from dynamics.errors import UsageError
-from dynamics.store import Store
+from dynamics.store import SCHEMA, Store
 from test_chart_stores import write_grokking_run, write_induction_run
 from test_report import Page
 
@@ -97,6 +98,16 @@ def test_its_files_are_written(page: Path) -> None:
     assert names == {"report.html", "report.md", "events.csv", "measurements.parquet", "figures"}
     assert (page.parent / "figures" / "models_by_step.png").stat().st_size > 10_000
     assert "Agreement between seeds" in (page.parent / "report.md").read_text(encoding="utf-8")
+
+
+def test_its_archive_has_every_number_as_it_is_stored(page: Path, gathered: Gathered) -> None:
+    archive = pl.read_parquet(page.parent / "measurements.parquet")
+    assert archive.schema == pl.Schema(SCHEMA["measurements"])
+    for run, names in gathered.folders.items():
+        with Store(run, read_only=True) as store:
+            stored = store.read("measurements").with_columns(pl.col("series").replace(names))
+        assert archive.filter(pl.col("series").is_in(names.values())).sort(pl.all()).equals(stored.sort(pl.all()))
+    assert set(archive["series"]) == set(gathered.frames.series_names())
 
 
 def test_runs_of_different_kinds_stand_beside_each_other(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from dashboards.document import compose, html, markdown
-from dashboards.frames import TABLES, prepare, read_frames
+from dashboards.frames import prepare, read_frames
+from dashboards.reading import TABLES
 from dynamics.errors import UsageError
 from dynamics.published import Ours, entries, how, ours
 from dynamics.recipe import PublishedEntry, Reading, read_recipe

@@ -34,7 +34,7 @@ def layer_multiples(frames: Frames, metric: str) -> Drawing:
     values = rows["value"].drop_nulls().to_list()
     y = alt.Y("value:Q", title=None, scale=theme.value_scale(values, zero=True), axis=alt.Axis(
         labelExpr=theme.NUMBER_LABEL, tickCount=3))  # fmt: skip
-    most = everywhere.group_by("layer").agg(pl.col("head").n_unique())["head"].max() or 0
+    most = max(everywhere.group_by("layer").agg(pl.col("head").n_unique())["head"], default=0)
     panels = []
     for layer in layers:
         own = rows.filter(pl.col("layer") == layer)
