@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from dashboards.places import counted, named, without_seed
 from dashboards.reading import REDUCED, read_tables
 from dashboards.stages import laid_end_to_end
 from dashboards.theme import shorten
@@ -131,10 +132,13 @@ class Frames:
         return self.checkpoints.filter(pl.col("status") == "failed")
 
     def series_names(self) -> list[str]:
-        """Every series: those with most large events first, so that a control stands behind what it controls."""
+        """Every series: those with most events first, a control behind what it controls; seeds in order."""
         named = {*self.series["series"].to_list(), *self.measurements["series"].unique().to_list()}
         events = self.events["series"].to_list()
-        return sorted(named, key=lambda name: (-events.count(name), name))
+        most: dict[str, int] = {}  # of all seeds of a model, which stay together
+        for name in named:
+            most[without_seed(name)] = max(events.count(name), most.get(without_seed(name), 0))
+        return sorted(named, key=lambda name: (-most[without_seed(name)], without_seed(name), counted(name)))
 
     def tokens_per_step(self) -> float | None:
         """Tokens seen in one training step, where it is the same for all checkpoints of all series."""
@@ -176,19 +180,18 @@ def prepare(tables: dict[str, pl.DataFrame]) -> Frames:
         tokens, on=("series", "stage", "step"), how="left", nulls_equal=True
     )
     measurements = _with_gaps(measurements, renamed["checkpoints"])
+    events = named(_complete(finite(renamed["events"])), renamed["metrics"])
     return Frames(
         series=renamed["series"],
         checkpoints=renamed["checkpoints"].sort("series", "step"),
         metrics=renamed["metrics"],
         tasks=renamed["tasks"].unique("task_hash", maintain_order=True),
-        measurements=named(measurements).sort("series", "metric", *PLACE, "step"),
-        events=_sized(named(_complete(finite(renamed["events"]))), renamed | {"measurements": measurements}).sort(
-            "series", "metric", "midpoint"
-        ),
+        measurements=named(measurements, renamed["metrics"]).sort("series", "metric", *PLACE, "step"),
+        events=_sized(events, renamed | {"measurements": measurements}).sort("series", "metric", "midpoint"),
         runs=renamed["runs"],
         listings=renamed["listings"],
         bands=renamed["bands"],
-        slices=named(finite(renamed["slices"])).sort("series", "metric", *PLACE, "step"),
+        slices=named(finite(renamed["slices"]), renamed["metrics"]).sort("series", "metric", *PLACE, "step"),
         wholes=renamed["wholes"],
     )
 
@@ -250,26 +253,6 @@ def _sized(events: pl.DataFrame, tables: dict[str, pl.DataFrame]) -> pl.DataFram
     sized = events.join(seen, on="metric", how="left").join(bounds, on="metric", how="left")
     sized = sized.with_columns(pl.when(share.is_finite()).then(share).alias("share")).drop("_seen", "_bounds")
     return sized.with_columns((pl.col("share") >= LARGE).fill_null(value=True).alias("large"))
-
-
-def named(frame: pl.DataFrame) -> pl.DataFrame:
-    """With the columns `place` and `curve`: see `Frames`."""
-    layer, head, index = (pl.col(name).cast(pl.String) for name in ("layer", "head", "index"))
-    noun = (
-        pl.when(pl.col("metric").str.contains("frequency")).then(pl.lit("frequency "))
-        .when(pl.col("metric").str.contains("position")).then(pl.lit("position "))
-        .otherwise(pl.lit("index "))
-    )  # fmt: skip
-    place = pl.concat_str(
-        pl.when(layer.is_not_null() & head.is_not_null()).then("L" + layer + "H" + head)
-        .when(layer.is_not_null()).then("layer " + layer)
-        .when(head.is_not_null()).then("head " + head),
-        noun + index,
-        pl.col("label").str.slice(0, 60),
-        separator=" ", ignore_nulls=True,
-    )  # fmt: skip
-    placed = frame.with_columns(place.alias("place"))
-    return placed.with_columns(pl.concat_str(["series", "metric", "place"], separator="|").alias("curve"))
 
 
 def loads(text: str | None) -> dict[str, Any]:

@@ -11,11 +11,12 @@ import polars as pl
 from dashboards import theme
 from dashboards.frames import Frames, thin
 from dashboards.marks import event_bands, failures, grid, hover_points, line_names, tooltip
+from dashboards.places import counted
 from dashboards.theme import Drawing
 
 MAX_LINES = 96  # of one panel; where there are more, a band of quantiles tells of all
 MAX_POINTS = 8000  # of the lines of one panel: each feels the pointer
-MAX_NAMED = 7  # as many as there are colours
+MAX_NAMED = theme.COLOURS
 MAX_MOVING = 5  # coloured where no changes were looked for
 COLUMNS = 2
 SMALL = "a tenth of the metric's range"
@@ -49,7 +50,8 @@ def _caption(frames: Frames, metric: str, style: Style) -> str:
     events = frames.events_of(metric).filter(pl.col("place") != "")
     if named is None and not frames.is_examined(metric):
         sentences.append(
-            f"The {MAX_MOVING} that move most are coloured and named. Changes were not looked for: its rows are a map."
+            f"The {MAX_MOVING} that move most are coloured and named. Changes of single {_plural(noun)} are looked for "
+            f"only when asked: dynamics detect DIR --metric {theme.shorten(metric)}."
         )
     elif named is None and events.is_empty():
         sentences.append(f"No {noun} has a detected change: all are grey.")
@@ -97,9 +99,8 @@ def _changed(frames: Frames, metric: str, series: str) -> list[str]:
 def _panel(frames: Frames, metric: str, series: str, style: Style, width: int) -> Drawing:
     rows = frames.curves(metric).filter(pl.col("series") == series)
     rows = rows.filter(pl.col("value").is_null() | (pl.col("value") > 0)) if style.log else rows
-    changed = _changed(frames, metric, series)
-    coloured = list(changed if style.named is None else style.named)[:MAX_NAMED]
-    coloured = coloured if style.named is not None or frames.is_examined(metric) else widest(rows)[:MAX_MOVING]
+    changed = _changed(frames, metric, series) if frames.is_examined(metric) else None
+    coloured = _coloured(rows, style, changed)
     shown = _limit(rows, coloured)
     frame = thin(shown, ("series", "place", "curve", "step", "value", "stderr", "n"))
     frame = frame.with_columns(pl.col("place").is_in(coloured).alias("named"))
@@ -140,6 +141,16 @@ def _found(frames: Frames, metric: str, series: str, noun: str) -> str:
     return counted if large == every else f"{counted}, {large or 'none'} of them by much"
 
 
+def _coloured(rows: pl.DataFrame, style: Style, changed: list[str] | None) -> list[str]:
+    """The places to colour, in the order in which people count: one place has one colour in as many figures as can be.
+    """
+    if style.named is not None:
+        first = list(style.named)[:MAX_NAMED]
+    else:
+        first = changed[:MAX_NAMED] if changed is not None else widest(rows, moving=True)[:MAX_MOVING]
+    return sorted(first, key=counted)
+
+
 def _lines(frame: pl.DataFrame, coloured: list[str], x: alt.X, y: alt.Y) -> list[alt.Chart]:
     """The grey lines and the coloured ones, of one data set with the points that feel the pointer."""
     base, lines = alt.Chart(frame), []
@@ -168,9 +179,10 @@ def most_lines(rows: pl.DataFrame) -> int:
     return max(min(MAX_LINES, MAX_POINTS // max(rows["step"].n_unique(), 1)), MAX_NAMED)
 
 
-def widest(rows: pl.DataFrame) -> list[str]:
-    """The places of these curves, those whose values reach furthest first."""
+def widest(rows: pl.DataFrame, *, moving: bool = False) -> list[str]:
+    """The places of these curves, those whose values reach furthest first; those that move at all, or all of them."""
     spans = rows.group_by("place").agg((pl.col("value").max() - pl.col("value").min()).alias("span"))
+    spans = spans.filter(pl.col("span") > 0) if moving else spans
     return spans.sort("span", "place", descending=[True, False], nulls_last=True)["place"].to_list()
 
 

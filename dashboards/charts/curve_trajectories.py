@@ -6,13 +6,14 @@ import polars as pl
 
 from dashboards.charts import chart
 from dashboards.frames import Frames
+from dashboards.places import noun
 from dashboards.theme import Drawing
 from dashboards.trajectories import Style, trajectories
 
 
 @chart(
     "every curve over training",
-    axes=("layer", "index", "label", "layer,index", "layer,label"),
+    axes=("layer", "head", "index", "label", "layer,index", "layer,label", "label,index"),
     order=60,
     fallback=True,
 )
@@ -21,11 +22,13 @@ def curve_trajectories(frames: Frames, metric: str) -> Drawing:
     spans = frames.curves(metric).group_by("curve").agg(pl.col("value").n_unique().alias("values"))
     if spans.filter(pl.col("values") > 2).is_empty():
         return None
-    return trajectories(frames, metric, Style(_noun(metric, frames.about(metric).get("axes"))))
+    return trajectories(frames, metric, Style(_noun(frames, metric)))
 
 
-def _noun(metric: str, axes: str | None) -> str:
+def _noun(frames: Frames, metric: str) -> str:
     """What one curve of it is called."""
+    about = frames.about(metric)
+    axes = about.get("axes")
     if axes == "index":
-        return next((noun for noun in ("frequency", "position", "feature") if noun in metric), "index")
-    return axes if axes in ("layer", "label") else "curve"
+        return noun(metric, about.get("title"), about.get("question"))
+    return axes if axes in ("layer", "head") else "curve"

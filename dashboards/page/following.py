@@ -17,7 +17,8 @@ from typing import Any
 import polars as pl
 
 from dashboards import theme
-from dashboards.frames import CURVE, PLACE, Frames, named
+from dashboards.frames import CURVE, PLACE, Frames
+from dashboards.places import named
 from dashboards.wording import change, verb
 
 NICE = 10  # measuring goes first
@@ -57,7 +58,7 @@ class Following:
         if known is None or withdrawn is None:
             return {"rows": [], "hidden": 0, "failed": failed}
         shown = pl.concat([withdrawn, known.filter(~GONE)])
-        placed = named(shown).sort("first_seen", "midpoint", descending=True)
+        placed = named(shown, frames.metrics).sort("first_seen", "midpoint", descending=True)
         return {
             "rows": [_row(frames, event) for event in placed.head(MAX_ROWS).iter_rows(named=True)],
             "hidden": max(0, placed.height - MAX_ROWS),
