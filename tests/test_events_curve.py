@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dynamics.events import detect_curve
+from dynamics.events.preparation import MOST, measured
 
 PYTHIA = np.array([0, *2 ** np.arange(10), *range(1000, 144000, 1000)], dtype=float)
 LOG = np.unique(np.round(np.logspace(0, 5, 60)))
@@ -205,3 +206,33 @@ def test_messages_say_what_is_wrong():
         detect_curve(np.arange(3.0), np.arange(2.0))
     with pytest.raises(ValueError, match=r"step -1.0 is negative"):
         detect_curve(np.array([-1.0, 2.0]), np.arange(2.0))
+
+
+def test_a_long_history_is_looked_at_in_stretches_and_says_so():
+    step = np.arange(0, 143_000, 7, dtype=float)
+    (event,) = detect_curve(step, noisy(rise(step, 4.2, 0.3), 0.3))
+    assert event.kind == "transition"
+    assert event.lower <= 10**4.2 - 1 <= event.upper
+    assert np.log10((event.upper + 1) / (event.lower + 1)) < 0.1  # 20,000 noisy points know it better than any of them
+    assert (event.before, event.after) == (pytest.approx(0, abs=0.05), pytest.approx(1, abs=0.05))
+    assert event.note.startswith("20,429 checkpoints, looked at as the means of")
+
+
+def test_a_long_history_without_a_change_has_no_event():
+    step = np.arange(20_000, dtype=float)
+    assert [detect_curve(step, noisy(0.1 * x_of(step), 0.2, seed)) for seed in range(5)] == [[]] * 5
+
+
+def test_stretches_weigh_what_they_hold():
+    step = np.arange(2000, dtype=float)
+    at, mean, error = measured(step, step % 2, np.full(2000, 0.5))
+    assert len(at) == len(mean) == len(error) <= MOST
+    assert at[0] == 0
+    assert np.all(np.diff(at) > 0)
+    inside = (step > at[-2]) & (step > (at[-2] + at[-1]) / 2)
+    assert error[0] == 0.5
+    assert error[-1] == pytest.approx(0.5 / np.sqrt(inside.sum()), rel=0.2)
+    assert mean[-1] == pytest.approx(0.5, abs=0.1)
+    short = measured(step[:MOST], step[:MOST], None)
+    assert np.array_equal(short[0], step[:MOST])
+    assert short[2] is None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dynamics.events.curve import Event, detect_curve
 from dynamics.events.likelihood import Curve, Fit, evaluate
-from dynamics.events.preparation import prepare
+from dynamics.events.preparation import measured, prepare
 
 Array = NDArray[np.float64]
 
@@ -35,11 +35,8 @@ def bootstrap(step: Array, value: Array, stderr: Array | None = None, *, draws: 
         raise ValueError(msg)
     events = detect_curve(step, value, stderr)
     asked = [e.p_value for e in events if e.kind != "spike"]
-    known = np.isfinite(step) & np.isfinite(value)
-    order = np.argsort(np.asarray(step)[known], kind="stable")
-    at = np.asarray(step, dtype=float)[known][order]
-    error = None if stderr is None else np.asarray(stderr, dtype=float)[known][order]
-    prepared = prepare(at, np.asarray(value, dtype=float)[known][order], error)
+    at, known, error = measured(np.asarray(step, dtype=float), np.asarray(value, dtype=float), stderr)
+    prepared = prepare(at, known, error)
     if not asked or prepared is None:
         return events
     curve, offset, unit = prepared

@@ -53,7 +53,9 @@ def detect_curve(step: Array, value: Array, stderr: Array | None = None) -> list
 
     `step`, `value`, `stderr`: one number a checkpoint, in any order; NaN values are gaps. Values that are positive
     and span more than two orders of magnitude are looked at on the log as well, and p-values doubled for it.
-    Empty where fewer than 8 checkpoints were measured or all values are equal.
+    Empty where fewer than 8 checkpoints were measured or all values are equal. More than 512 checkpoints are looked at
+    as means over even stretches of the log axis, which the note of each event says: what goes up and down again within
+    a five-hundredth of the axis is not seen.
     Raises ValueError where the arrays differ in length or a step is negative.
     """
     step, value = np.asarray(step, dtype=float), np.asarray(value, dtype=float)
@@ -82,7 +84,10 @@ def _on_scale(step: Array, value: Array, stderr: Array | None, scale: str) -> li
     curve, offset, unit = prepared
     explanation = understand(curve)
     smooth = fitted_curve(curve, explanation, spikes=False) * unit + offset
-    return [_event(curve, f, smooth, unit, scale) for f in name_events(curve, explanation) if _is_seen(curve, f)]
+    found = [_event(curve, f, smooth, unit, scale) for f in name_events(curve, explanation) if _is_seen(curve, f)]
+    n = int(np.sum(np.isfinite(step) & np.isfinite(value)))
+    together = f"{n:,} checkpoints, looked at as the means of {curve.size} stretches of the log axis"
+    return found if n == curve.size else [replace(e, note="; ".join(filter(None, (e.note, together)))) for e in found]
 
 
 def _is_seen(curve: Curve, f: Found) -> bool:

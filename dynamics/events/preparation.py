@@ -13,6 +13,7 @@ Array = NDArray[np.float64]
 
 FEWEST = 8  # below, a level before and a level after cannot be told from noise
 FLOOR = 0.01  # noise sd is never below this share of the curve's range
+MOST = 512  # beyond, checkpoints are taken together: fitting costs with the cube of their number
 SPAN = 100.0  # values that differ by more than this factor are looked at on the log as well
 
 
@@ -51,15 +52,38 @@ def relative_noise(stderr: Array | None, size: int) -> Array | None:
     return scale / np.sqrt(np.mean(scale**2))
 
 
-def prepare(step: Array, value: Array, stderr: Array | None = None) -> tuple[Curve, float, float] | None:
-    """A curve ready for fitting with the offset and unit that standardised it; None where nothing can be said.
+def measured(step: Array, value: Array, stderr: Array | None = None) -> tuple[Array, Array, Array | None]:
+    """The checkpoints that were measured, in order; of more than `MOST`, means over even stretches of the log axis.
 
-    Gaps (NaN) are left out. None: fewer than `FEWEST` checkpoints, or all values equal.
+    A mean of n checkpoints has the standard error of n independent ones; where no standard errors are given, that of
+    one is estimated from the differences between neighbours.
     """
     keep = np.isfinite(step) & np.isfinite(value)
     order = np.argsort(step[keep], kind="stable")
     s, v = step[keep][order], value[keep][order]
     se = None if stderr is None else np.asarray(stderr, dtype=float)[keep][order]
+    if len(s) <= MOST:
+        return s, v, se
+    x = axis(s)
+    stretch = np.minimum((x - x[0]) / (x[-1] - x[0]) * MOST, MOST - 1).astype(int)
+    stretch = np.unique(stretch, return_inverse=True)[1]
+    n = np.bincount(stretch)
+    if se is None:
+        se = np.full(len(s), np.median(np.abs(np.diff(v))) / (0.6745 * np.sqrt(2.0)))
+    return (
+        10.0 ** (np.bincount(stretch, x) / n) - 1.0,
+        np.bincount(stretch, v) / n,
+        np.sqrt(np.bincount(stretch, se**2)) / n,
+    )
+
+
+def prepare(step: Array, value: Array, stderr: Array | None = None) -> tuple[Curve, float, float] | None:
+    """A curve ready for fitting with the offset and unit that standardised it; None where nothing can be said.
+
+    Gaps (NaN) are left out, and many checkpoints taken together: see `measured`. None: fewer than `FEWEST`
+    checkpoints, or all values equal.
+    """
+    s, v, se = measured(step, value, stderr)
     if len(s) < FEWEST or np.ptp(v) <= 1e-12 * max(abs(float(v[0])), 1e-300):
         return None
     offset, unit = float(np.median(v)), float(np.ptp(v))
