@@ -122,7 +122,8 @@ def _event(reading: Reading, series: str, found: pl.DataFrame) -> Ours:
     if reading.direction is not None:
         wanted = wanted.filter(pl.col("direction") == reading.direction)
     if reading.scale is not None:
-        wanted = wanted.filter(pl.col("scale") == reading.scale)
+        # A run in which changes have not been looked for yet has no such column, and no event on another scale.
+        wanted = wanted.filter((pl.col("scale") if "scale" in wanted.columns else pl.lit("linear")) == reading.scale)
     largest = wanted.sort((pl.col("after") - pl.col("before")).abs(), descending=True, nulls_last=True)
     if largest.is_empty():
         return Ours(series)

@@ -48,6 +48,13 @@ def entry(ours: dict[str, object], minus: dict[str, object] | None = None, value
                           minus=Reading(**minus) if minus else None)  # pyright: ignore  # fmt: skip
 
 
+def test_a_run_that_is_still_measured_has_no_events_and_no_scale_of_them() -> None:
+    asked = entry({"metric": "loss", "read": "midpoint", "scale": "log"})
+    assert ours(asked, curve("loss", [1.0, 2.0]), EVENTS.drop("scale")) == [Ours("a")]
+    linear = entry({"metric": "loss", "read": "midpoint", "scale": "linear"})
+    assert ours(linear, curve("loss", [1.0, 2.0]), EVENTS.drop("scale"))[0].value == 300.0
+
+
 @pytest.mark.parametrize(
     ("reading", "expected"),
     [
