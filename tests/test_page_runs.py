@@ -137,6 +137,20 @@ def test_a_run_that_is_no_longer_measured_is_not_called_live(tmp_path: Path, mon
         assert client.get("/runs/run/stamp").json()["state"] == "nothing new for 5 minutes"
 
 
+def test_a_run_that_cannot_be_drawn_says_why_and_its_numbers_can_be_taken(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("of <nothing>")
+
+    monkeypatch.setattr("dashboards.page.runs.compose", fail)
+    with TestClient(application(folder), **HERE) as client:
+        answer = client.get("/runs/good/", headers=BROWSER)
+        assert answer.status_code == 404
+        assert "cannot draw the run good: ZeroDivisionError: of &lt;nothing&gt;" in answer.text
+        assert client.get("/runs/good/files/curves.parquet").content[:4] == b"PAR1"
+
+
 def test_a_file_that_cannot_be_read_is_not_copied_at_every_question(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

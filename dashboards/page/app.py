@@ -104,7 +104,7 @@ def _stamp(runs: Runs, request: Request) -> Response:
     snapshot = runs.snapshot(name)
     runs.renew(name)
     state = runs.of(name).state()
-    followed = "" if state == "finished" else runs.followed(name, snapshot)
+    followed = "" if state.startswith("finished") else runs.followed(name, snapshot)
     drawn = runs.drawn(name)
     return JSONResponse({"stamp": _hash(snapshot), "drawn": drawn and _hash(drawn), "state": state,
                          "followed": followed})  # fmt: skip

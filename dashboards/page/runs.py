@@ -14,7 +14,7 @@ import polars as pl
 from dashboards.document import Document, compose, followed_html
 from dashboards.page.following import Following
 from dashboards.page.snapshot import Snapshot, Watched, written
-from dynamics.errors import UsageError, unknown
+from dynamics.errors import DynamicsError, UsageError, unknown
 from dynamics.store import FILE_NAME
 
 MAX_POINTS = 20_000  # that go to the page before they are drawn anew
@@ -30,6 +30,7 @@ class Shown:
         self.following = Following()
         self.drawn: tuple[Snapshot, Document] | None = None
         self.next_drawing = 0.0
+        self.trouble = ""  # why it could not be drawn the last time
 
     def state(self) -> str:
         """In what state the run is, for the reader."""
@@ -37,9 +38,9 @@ class Shown:
         if at is None:
             return "its file is gone: this is the last that was read"
         if runs.height and not runs["finished"].has_nulls():
-            return "finished"
+            return "finished" + self.trouble
         silent = time.time() - at
-        return "live" if silent < SILENT else f"nothing new for {ago(silent)}"
+        return ("live" if silent < SILENT else f"nothing new for {ago(silent)}") + self.trouble
 
     def close(self) -> None:
         """Remove the copies and end what still looks for events."""
@@ -134,6 +135,8 @@ class Runs:
     def _draw_behind(self, name: str) -> None:
         try:
             self._draw(name)
+        except DynamicsError as error:
+            self.of(name).trouble = f"; {error}"
         finally:
             self._drawing.release()
 
@@ -142,6 +145,10 @@ class Runs:
         title = snapshot.frames.recipe_title() or name
         try:
             shown.drawn = (snapshot, compose(snapshot.frames, title))
+            shown.trouble = ""
+        except Exception as error:  # of any chart, on any store: its numbers can still be asked for and taken
+            msg = f"cannot draw the run {name}: {type(error).__name__}: {error}; 'dynamics query' reads its numbers"
+            raise DynamicsError(msg) from error
         finally:
             now = time.monotonic()
             shown.next_drawing = now + REST * (now - begun)
