@@ -9,7 +9,7 @@ import polars as pl
 
 from dashboards import theme
 from dashboards.frames import Frames, thin
-from dashboards.marks import grid
+from dashboards.panels import grid
 
 MAX_BANDS = 40
 COLUMNS = 2

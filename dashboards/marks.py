@@ -11,7 +11,7 @@ import polars as pl
 
 from dashboards import models, theme
 from dashboards.frames import Frames, thin
-from dashboards.theme import Drawing
+from dashboards.panels import Panel
 
 MAX_SHADED = 3  # series of one panel whose changes are shaded; of more their midpoints are marked
 LINE = 13  # pixels between two lines of labels
@@ -86,15 +86,6 @@ def failures(frames: Frames, series: str | None = None) -> list[alt.Chart]:
     ]  # fmt: skip
 
 
-def grid(panels: Sequence[Drawing], columns: int, *, row: int = 78, column: int = 62) -> Drawing:
-    """Panels beside and below each other, `row` and `column` pixels between their plots: these line up, whatever is
-    written around them. A single one stands alone.
-    """
-    if len(panels) == 1:
-        return panels[0]
-    return alt.concat(*panels, columns=columns, spacing={"row": row, "column": column}, bounds="flush")
-
-
 def note_text() -> pl.Expr:
     """The notes of checkpoints, short enough for a hover."""
     return pl.col("note").map_elements(lambda note: theme.shorten(note, 200), return_dtype=pl.String)
@@ -107,8 +98,9 @@ def tooltip(frame: pl.DataFrame, title: str) -> dict[str, str]:
     return {name: titles.get(name, name) for name in kept if name != "place" or (frame["place"] != "").any()}
 
 
-def hover_points(base: alt.Chart, name: str, hints: dict[str, str]) -> Drawing:
-    """A point that appears on the measurement nearest to the pointer and says what it is."""
+def hover_points(base: alt.Chart, name: str, hints: dict[str, str], *more: alt.Parameter) -> list[alt.Chart]:
+    """A point that appears on the measurement nearest to the pointer and says what it is; `more` selections go with it.
+    """
     nearest = alt.selection_point(
         name=name, on="pointermove", nearest=True, clear="pointerout", fields=["curve", "step"], empty=False
     )
@@ -123,9 +115,9 @@ def hover_points(base: alt.Chart, name: str, hints: dict[str, str]) -> Drawing:
     said = alt.TooltipValue(alt.ExprRef(f"{{{', '.join(parts)}}}"))
     # The points that feel the pointer never change: if one of them were the point that is seen, every move would
     # place all cells anew, a third of a second for ten thousand of them.
-    felt = base.mark_point(size=46, clip=True).encode(opacity=alt.value(0), tooltip=said).add_params(nearest)
+    felt = base.mark_point(size=46, clip=True).encode(opacity=alt.value(0), tooltip=said).add_params(nearest, *more)
     seen = base.transform_filter(nearest).mark_point(filled=True, size=46, clip=True, opacity=1, tooltip=None)
-    return alt.layer(felt, seen)
+    return [felt, seen]
 
 
 def line_names(frame: pl.DataFrame, names: list[str], scale: alt.Scale) -> list[alt.Chart]:
@@ -144,7 +136,7 @@ def line_names(frame: pl.DataFrame, names: list[str], scale: alt.Scale) -> list[
     return [text.encode(x=alt.value("width"), y=alt.Y("at:Q", scale=scale), text="place:N", color=colour)]
 
 
-def series_panel(frames: Frames, metrics: tuple[str, ...], shown: alt.Parameter, **words: Any) -> Drawing:
+def series_panel(frames: Frames, metrics: tuple[str, ...], shown: alt.Parameter, **words: Any) -> Panel:
     """One panel of metrics without axes, one line a series; `shown` is what the legend chooses.
 
     `words` are its `width` and `height`, its `title`, `y` title and `x` title, and whether it is the `first` of the
@@ -161,14 +153,13 @@ def series_panel(frames: Frames, metrics: tuple[str, ...], shown: alt.Parameter,
         x=x, y=y, color=colour, detail="curve:N", strokeWidth=marked, opacity=models.strength(shown)
     )  # fmt: skip
     named = words.get("title") or words.get("y") or metrics[0]
-    points = hover_points(alt.Chart(frame).encode(x=x, y=y, color=colour), f"near_{metrics[0]}", tooltip(frame, named))
-    points = points.add_params(shown) if words.get("first") else points
+    base, hints = alt.Chart(frame).encode(x=x, y=y, color=colour), tooltip(frame, named)
+    points = hover_points(base, f"near_{metrics[0]}", hints, *([shown] if words.get("first") else []))
     events = frames.events_of(*metrics)
     marks = midpoints(events, frames.steps(), colour) if len(names) > MAX_SHADED else event_bands(
         events, frames.steps(), colour if len(names) > 1 else None)  # fmt: skip
-    layers = [*marks, lines, points, *failures(frames)]
-    panel = alt.layer(*layers).properties(width=words["width"], height=words["height"])
-    return panel.properties(title=words["title"]) if words.get("title") else panel
+    layers = [*marks, lines, *points, *failures(frames)]
+    return Panel(layer=layers, **{name: words[name] for name in ("width", "height", "title") if words.get(name)})
 
 
 def marked(frames: Frames) -> str:

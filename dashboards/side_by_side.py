@@ -12,7 +12,8 @@ from dashboards import theme
 from dashboards.charts import Figure
 from dashboards.frames import thin
 from dashboards.gather import Gathered
-from dashboards.marks import grid, hover_points, tooltip
+from dashboards.marks import hover_points, tooltip
+from dashboards.panels import Panel, grid
 from dashboards.theme import Drawing
 
 COLUMNS = 2
@@ -109,14 +110,14 @@ def _drawing(gathered: Gathered, rows: pl.DataFrame, names: list[str], axis: Axi
             pl.col("group").replace_strict({g: str(i // COLOURS) for i, g in enumerate(groups)}).alias("round")
         )
         words = {
+            "width": width,
             "title": _title(gathered, name),
             "hover": f"near_{axis.name}_{number}",
             "chosen": chosen,
             "first": number == 0,
         }
-        panels.append(_panel(gathered, part, axis, words).properties(width=width, height=190))
+        panels.append(_panel(gathered, part, axis, words))
     drawing = grid(panels, COLUMNS)
-    drawing = drawing if single else drawing.resolve_scale(color="shared")
     shape = {"width": theme.WIDTH, "columns": 1 if single else COLUMNS}
     parameters = theme.parameters(gathered.frames.steps()) if axis is STEP else []
     return drawing.add_params(*parameters).properties(usermeta=shape)
@@ -139,7 +140,7 @@ def _x(gathered: Gathered, axis: Axis, rows: pl.DataFrame) -> alt.X:
     return alt.X(f"{axis.name}:Q", title="loss (training goes to the right)", scale=scale, axis=alt.Axis(grid=False))
 
 
-def _panel(gathered: Gathered, rows: pl.DataFrame, axis: Axis, words: dict[str, Any]) -> Drawing:
+def _panel(gathered: Gathered, rows: pl.DataFrame, axis: Axis, words: dict[str, Any]) -> Panel:
     groups, x = gathered.group_names(), _x(gathered, axis, rows)
     legend = alt.Legend(title=None, orient="top", columns=3, symbolType="stroke", symbolOpacity=1, labelLimit=240)
     colour = alt.Color("group:N", scale=alt.Scale(domain=groups), legend=legend if len(groups) > 1 else None)
@@ -153,14 +154,10 @@ def _panel(gathered: Gathered, rows: pl.DataFrame, axis: Axis, words: dict[str, 
         x=x, y=y, color=colour, strokeDash=dash, detail="curve:N", opacity=strength, order=alt.Order("step:Q"),
         strokeWidth=alt.value(2 if len(groups) == len(gathered.groups) else 1),
     )  # fmt: skip
-    points = hover_points(
-        alt.Chart(shown).encode(x=x, y=y, color=colour), words["hover"], tooltip(shown, words["title"])
-    )
-    # One selection serves all panels, and stands on the layer that has one already: Altair gives a selection of any
-    # other layer to all of them, and then there are two of it.
-    points = points.add_params(words["chosen"]) if words["first"] else points
+    base, hints = alt.Chart(shown).encode(x=x, y=y, color=colour), tooltip(shown, words["title"])
+    points = hover_points(base, words["hover"], hints, *([words["chosen"]] if words["first"] else []))  # one for all
     bands = _bands(gathered, rows, axis, (x, y, colour, words["chosen"]))
-    return alt.layer(*bands, lines, points).properties(title=words["title"])
+    return Panel(layer=[*bands, lines, *points], width=words["width"], height=190, title=words["title"])
 
 
 def _bands(gathered: Gathered, rows: pl.DataFrame, axis: Axis, drawn: tuple[Any, ...]) -> list[alt.Chart]:

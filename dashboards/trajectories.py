@@ -10,9 +10,9 @@ import polars as pl
 
 from dashboards import theme
 from dashboards.frames import Frames, thin
-from dashboards.marks import event_bands, failures, grid, hover_points, line_names, tooltip
+from dashboards.marks import event_bands, failures, hover_points, line_names, tooltip
+from dashboards.panels import Panel, grid
 from dashboards.places import counted
-from dashboards.theme import Drawing
 
 MAX_LINES = 96  # of one panel; where there are more, a band of quantiles tells of all
 MAX_POINTS = 8000  # of the lines of one panel: each feels the pointer
@@ -96,7 +96,7 @@ def _changed(frames: Frames, metric: str, series: str) -> list[str]:
     return events.sort("share", descending=True, nulls_last=True)["place"].unique(maintain_order=True).to_list()
 
 
-def _panel(frames: Frames, metric: str, series: str, style: Style, width: int) -> Drawing:
+def _panel(frames: Frames, metric: str, series: str, style: Style, width: int) -> Panel:
     rows = frames.curves(metric).filter(pl.col("series") == series)
     rows = rows.filter(pl.col("value").is_null() | (pl.col("value") > 0)) if style.log else rows
     changed = _changed(frames, metric, series) if frames.is_examined(metric) else None
@@ -119,13 +119,12 @@ def _panel(frames: Frames, metric: str, series: str, style: Style, width: int) -
     layers += _lines(frame, coloured, x, y)
     layers += line_names(frame.filter(pl.col("place").is_in(coloured)), coloured, scale)
     number = frames.series_names().index(series)
-    layers.append(
-        hover_points(alt.Chart(frame).encode(x=x, y=y), f"near_{metric}_{number}", tooltip(frame, frames.title(metric)))
-    )
+    hints = tooltip(frame, frames.title(metric))
+    layers += hover_points(alt.Chart(frame).encode(x=x, y=y), f"near_{metric}_{number}", hints)
     layers += failures(frames, series)
     found = _found(frames, metric, series, style.noun)
     title = alt.TitleParams(series, subtitle=found, subtitleFontSize=11)
-    return alt.layer(*layers).properties(width=width, height=theme.HEIGHT, title=title)
+    return Panel(layer=layers, width=width, height=theme.HEIGHT, title=title)
 
 
 def _found(frames: Frames, metric: str, series: str, noun: str) -> str:

@@ -8,6 +8,7 @@ import polars as pl
 from dashboards import theme
 from dashboards.charts import chart
 from dashboards.frames import Frames, thin
+from dashboards.panels import Panel, stack
 from dashboards.theme import Drawing
 from dynamics.curve_shapes import SHAPES, shape_shares, shapes
 
@@ -23,7 +24,7 @@ def curve_shapes(frames: Frames) -> Drawing:
         return None
     names = [name for name in frames.series_names() if rows["series"].eq(name).any()]
     panels = [_panel(frames, rows.filter(pl.col("series") == name), name) for name in names]
-    drawing = panels[0] if len(panels) == 1 else alt.vconcat(*panels, spacing=24)
+    drawing = stack(panels, spacing=24)
     description = (
         "Left: the share of tokens whose loss over training has each shape. Right: the median loss of the tokens of "
         "each shape. A shape is that of the falling, rising or valley-shaped curve that explains 80 % of the variance. "
@@ -54,5 +55,5 @@ def _panel(frames: Frames, rows: pl.DataFrame, series: str) -> Drawing:
         x=theme.step_x(frames.steps()), color=colour, tooltip=["shape:N", alt.Tooltip("step:Q", format=",")],
         y=alt.Y("value:Q", title="median loss (nats)", scale=alt.Scale(zero=False)),
     )  # fmt: skip
-    left = alt.layer(bars, said).properties(width=190, height=220, title=series)
+    left = Panel(layer=[bars, said], width=190, height=220, title=series)
     return alt.hconcat(left, lines.properties(width=theme.WIDTH - 400, height=220), spacing=40)

@@ -13,6 +13,7 @@ from dashboards.chances import at_chance_last
 from dashboards.charts import chart
 from dashboards.frames import Frames, thin
 from dashboards.moments import moments
+from dashboards.panels import Panel, stack
 from dashboards.theme import Drawing
 
 MAX_ROWS = 40
@@ -45,7 +46,7 @@ def event_timeline(frames: Frames) -> Drawing:
         f"Faint, below: changes of less than a tenth of their metric's range. {joined}Ticks at the bottom: the "
         f"measured checkpoints. Drag sideways to narrow every figure, click a change to mark its curve.{limit}"
     )
-    drawing = panels[0] if len(panels) == 1 else alt.vconcat(*panels, spacing=16).resolve_scale(color="shared")
+    drawing = stack(panels, spacing=16)
     return drawing.add_params(*theme.parameters(frames.steps())).properties(
         description=description, usermeta={"width": theme.WIDTH - 100, "columns": 1}
     )
@@ -75,7 +76,7 @@ def _name(frames: Frames, event: dict[str, Any], panel: str) -> str:
     return theme.shorten(f"{title} {place}".strip(), LETTERS + 2)
 
 
-def _panel(frames: Frames, rows: pl.DataFrame, number: int, families: list[str]) -> Drawing:
+def _panel(frames: Frames, rows: pl.DataFrame, number: int, families: list[str]) -> Panel:
     steps = frames.steps()
     names = rows["name"].to_list()
     labels = {str(row): name for row, name in zip(rows["row"].to_list(), names, strict=True)}
@@ -101,11 +102,10 @@ def _panel(frames: Frames, rows: pl.DataFrame, number: int, families: list[str])
                 "direction:N", legend=None,
                 scale=alt.Scale(domain=["up", "down"], range=["triangle-up", "triangle-down"])),
         ),
-        # Both on one layer: Altair gives a selection of any layer to all, and two would be one too many.
         _checkpoints(frames, rows["series"].unique().to_list()).add_params(brush, pick),
     ]  # fmt: skip
-    panel = alt.layer(*layers).properties(width=theme.WIDTH - 100, height=ROW * len(names) + 10)
-    return panel.properties(title=alt.TitleParams(rows["panel"][0], frame="bounds"))
+    title = alt.TitleParams(rows["panel"][0], frame="bounds")
+    return Panel(layer=layers, width=theme.WIDTH - 100, height=ROW * len(names) + 10, title=title)
 
 
 def _labels(labels: dict[str, str]) -> str:

@@ -9,6 +9,7 @@ from dashboards import theme
 from dashboards.charts import chart
 from dashboards.frames import Frames, thin
 from dashboards.marks import failures, hover_points, tooltip
+from dashboards.panels import Panel, stack
 from dashboards.theme import Drawing
 from dashboards.trajectories import most_lines, widest
 
@@ -25,7 +26,7 @@ def feature_dimensionality(frames: Frames) -> Drawing:
     """One panel a series, one line a feature, and a dashed line at each level."""
     names = [name for name in frames.series_names() if frames.curves("feature_dimensionality")["series"].eq(name).any()]
     panels = [_panel(frames, name) for name in names]
-    drawing = panels[0] if len(panels) == 1 else alt.vconcat(*panels, spacing=24)
+    drawing = stack(panels, spacing=24)
     description = (
         "One line a feature: the share of a dimension that it has to itself. Dashed: shares that regular arrangements "
         "give, a feature alone in its dimension, pairs of opposite features (digon), triangle, tetrahedron, pentagon, "
@@ -42,7 +43,7 @@ def feature_dimensionality(frames: Frames) -> Drawing:
     )
 
 
-def _panel(frames: Frames, series: str) -> Drawing:
+def _panel(frames: Frames, series: str) -> Panel:
     rows = frames.curves("feature_dimensionality").filter(pl.col("series") == series)
     rows = rows.filter(pl.col("place").is_in(widest(rows)[: most_lines(rows)]))
     frame = thin(rows, ("series", "place", "curve", "step", "value"))
@@ -61,5 +62,5 @@ def _panel(frames: Frames, series: str) -> Drawing:
         f"near_dimensionality_{frames.series_names().index(series)}",
         tooltip(frame, "dimensions"),
     )
-    layers = [rules, lines, named, points, *failures(frames, series)]
-    return alt.layer(*layers).properties(width=theme.WIDTH - 130, height=HEIGHT, title=series)
+    layers = [rules, lines, named, *points, *failures(frames, series)]
+    return Panel(layer=layers, width=theme.WIDTH - 130, height=HEIGHT, title=series)

@@ -10,6 +10,7 @@ import polars as pl
 from dashboards import theme
 from dashboards.charts import chart
 from dashboards.frames import Frames
+from dashboards.panels import stack
 from dashboards.theme import Drawing, step
 
 STEPS = 5  # matrices in a row
@@ -30,8 +31,7 @@ def feature_products(frames: Frames) -> Drawing:
         f"steps are the first, the last, and those at which a quarter, a half and three quarters of all change of the "
         f"matrix lie behind.{left}"
     )
-    drawing = lines[0] if len(lines) == 1 else alt.vconcat(*lines, spacing=20)
-    return drawing.properties(description=description, usermeta={"width": theme.WIDTH, "columns": 1})
+    return stack(lines, spacing=20).properties(description=description, usermeta={"width": theme.WIDTH, "columns": 1})
 
 
 def chosen_steps(rows: pl.DataFrame) -> list[int]:

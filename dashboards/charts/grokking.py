@@ -11,6 +11,7 @@ from dashboards import models, theme
 from dashboards.charts import chart
 from dashboards.frames import Frames, thin
 from dashboards.marks import failures, hover_points, tooltip
+from dashboards.panels import Panel
 from dashboards.phases import Phase, phases
 from dashboards.theme import Drawing
 
@@ -56,7 +57,7 @@ def _key_frequencies(frames: Frames) -> str:
     return f"Key frequencies: {', '.join(str(key) for key in keys)}; by the rule of the metric {rule}. "
 
 
-def _series(frames: Frames, series: str, *, titled: bool) -> tuple[list[Drawing], str]:
+def _series(frames: Frames, series: str, *, titled: bool) -> tuple[list[Panel], str]:
     shaded, sentence = phases(frames, series)
     present = [(title, log, _rows(frames, series, curves)) for title, log, curves in PANELS]
     present = [panel for panel in present if panel[2].height]
@@ -64,8 +65,8 @@ def _series(frames: Frames, series: str, *, titled: bool) -> tuple[list[Drawing]
     for number, (title, log, rows) in enumerate(present):
         place = {"first": number == 0, "last": number == len(present) - 1}
         name = f"near_{frames.series_names().index(series)}_{number}"
-        panel = _panel(frames, rows, shaded, {"y": title, "log": log, "name": name, **place})
-        panels.append(panel.properties(title=series) if titled and number == 0 else panel)
+        heading = {"title": series} if titled and number == 0 else {}
+        panels.append(_panel(frames, rows, shaded, {"y": title, "log": log, "name": name, **place, **heading}))
     return panels, sentence
 
 
@@ -78,7 +79,7 @@ def _rows(frames: Frames, series: str, curves: tuple[tuple[str, str | None, str]
     return pl.concat(parts)
 
 
-def _panel(frames: Frames, rows: pl.DataFrame, shaded: list[Phase], words: dict[str, Any]) -> Drawing:
+def _panel(frames: Frames, rows: pl.DataFrame, shaded: list[Phase], words: dict[str, Any]) -> Panel:
     value = pl.when(pl.col("value").is_not_null()).then(pl.max_horizontal("value", pl.lit(FLOOR)))
     rows = rows.with_columns(value) if words["log"] else rows
     frame = thin(rows, ("series", "measure", "place", "curve", "step", "value", "stderr", "n"))
@@ -96,10 +97,10 @@ def _panel(frames: Frames, rows: pl.DataFrame, shaded: list[Phase], words: dict[
     layers = [
         *_shading(shaded, frames.steps(), named=words["first"]),
         base.mark_line(clip=True).encode(detail="curve:N", strokeWidth=marked, opacity=models.strength(shown)),
-        hover_points(base, words["name"], hints).add_params(shown),
+        *hover_points(base, words["name"], hints, shown),
         *failures(frames, rows["series"][0]),
     ]
-    return alt.layer(*layers).properties(width=theme.WIDTH - 150, height=120)
+    return Panel(layer=layers, width=theme.WIDTH - 150, height=120, title=words.get("title", alt.Undefined))
 
 
 def _shading(shaded: list[Phase], steps: list[int], *, named: bool) -> list[alt.Chart]:

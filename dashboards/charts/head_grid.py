@@ -10,6 +10,7 @@ import polars as pl
 from dashboards import theme
 from dashboards.charts import chart
 from dashboards.frames import Frames, thin
+from dashboards.panels import Panel
 from dashboards.theme import Drawing
 
 MAX_CELLS = 60_000  # heads times steps in the whole figure; beyond it only some steps stay on the slider
@@ -60,7 +61,7 @@ def _width(rows: pl.DataFrame) -> int:
     return (_cell(rows) * rows["head"].n_unique() + 60) * columns
 
 
-def _line(frames: Frames, rows: pl.DataFrame, steps: list[int]) -> list[Drawing]:
+def _line(frames: Frames, rows: pl.DataFrame, steps: list[int]) -> list[Panel]:
     """The grids of one metric, one a series, on one colour scale; its legend stands at the last."""
     metric, values = rows["metric"][0], rows["value"].to_list()
     scale = alt.Scale(range="heatmap", domain=[min([0.0, *values]), max(values)])
@@ -76,7 +77,7 @@ def _line(frames: Frames, rows: pl.DataFrame, steps: list[int]) -> list[Drawing]
     return panels
 
 
-def _panel(rows: pl.DataFrame, title: str, drawn: dict[str, Any]) -> Drawing:
+def _panel(rows: pl.DataFrame, title: str, drawn: dict[str, Any]) -> Panel:
     frame = thin(rows, ("place", "layer", "head", "turn", "step", "value"))
     now = "datum.turn === turn"
     cells = alt.Chart(frame).transform_filter(now).mark_rect(stroke=None).encode(
@@ -92,4 +93,4 @@ def _panel(rows: pl.DataFrame, title: str, drawn: dict[str, Any]) -> Drawing:
         style="note", align="left", baseline="bottom", dy=-4
     ).encode(x=alt.value(0), y=alt.value(0), text="said:N")  # fmt: skip
     size = {"width": drawn["cell"] * rows["head"].n_unique(), "height": drawn["cell"] * rows["layer"].n_unique()}
-    return alt.layer(cells, text).properties(title=alt.TitleParams(title, offset=16), **size)
+    return Panel(layer=[cells, text], title=alt.TitleParams(title, offset=16), **size)

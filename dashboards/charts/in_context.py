@@ -21,7 +21,7 @@ def in_context(frames: Frames) -> Drawing:
         "Above: mean loss per token. Below: the in-context-learning score, loss late in the context minus loss early "
         f"in it: the lower, the more the model learns from its context. {marked(frames)}"
     )
-    drawing = alt.vconcat(loss, score, spacing=14).resolve_scale(color="shared")
+    drawing = alt.vconcat(loss, score, spacing=14)
     return drawing.add_params(*theme.parameters(frames.steps())).properties(
         description=description, usermeta={"width": theme.WIDTH, "columns": 1}
     )

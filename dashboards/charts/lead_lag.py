@@ -12,6 +12,7 @@ from dashboards import theme
 from dashboards.across import is_many
 from dashboards.charts import chart
 from dashboards.frames import Frames, thin
+from dashboards.panels import Panel, stack
 from dashboards.theme import Drawing
 from dashboards.wording import lower
 from dynamics.events import lag
@@ -35,7 +36,7 @@ def lead_lag(frames: Frames) -> Drawing:
     table = pl.DataFrame(rows, infer_schema_length=None).with_row_index("row")
     names = table["series"].unique(maintain_order=True).to_list()
     panels = [_panel(table.filter(pl.col("series") == name)) for name in names]
-    drawing = panels[0] if len(panels) == 1 else alt.vconcat(*panels, spacing=16).resolve_scale(color="shared")
+    drawing = stack(panels, spacing=16)
     description = (
         f"One row for every two of the {MAX_CHANGES} largest changes of different metrics in a series. Point: how many "
         "times as many steps the second needed to be half done; bar: the 95 % interval. An order is claimed, in "
@@ -68,7 +69,7 @@ def _name(frames: Frames, event: dict[str, Any]) -> str:
     return f"{title} {event['place']}".strip()
 
 
-def _panel(rows: pl.DataFrame) -> Drawing:
+def _panel(rows: pl.DataFrame) -> Panel:
     labels = {str(row): [part + ARROW.rstrip() * (not number) for number, part in enumerate(pair.split(ARROW, 1))]
               for row, pair in rows.select("row", "pair").iter_rows()}  # fmt: skip
     columns = ("row", "pair", "order", "lag", "low", "high", "first", "second")
@@ -91,7 +92,7 @@ def _panel(rows: pl.DataFrame) -> Drawing:
         layers += [part.mark_rule(style=style, strokeWidth=5, opacity=0.45).encode(x=low, x2="high:Q"),
                    part.mark_point(style=style, filled=True, size=60, opacity=1).encode(x=x)]  # fmt: skip
     title = alt.TitleParams(rows["series"][0], frame="bounds")
-    return alt.layer(*layers).properties(width=theme.WIDTH - MARGIN, height=ROW * len(labels) + 6, title=title)
+    return Panel(layer=layers, width=theme.WIDTH - MARGIN, height=ROW * len(labels) + 6, title=title)
 
 
 def _hints() -> list[alt.Tooltip]:

@@ -6,7 +6,8 @@ from dashboards import models, theme
 from dashboards.chances import at_chance_last
 from dashboards.charts import chart
 from dashboards.frames import Frames
-from dashboards.marks import grid, marked, series_panel
+from dashboards.marks import marked, series_panel
+from dashboards.panels import grid
 from dashboards.theme import Drawing
 
 COLUMNS = 2
@@ -23,8 +24,7 @@ def scalar_curves(frames: Frames, metrics: tuple[str, ...]) -> Drawing:
                      y=frames.unit(metric), first=number == 0)
         for number, metric in enumerate(at_chance_last(frames, metrics))
     ]  # fmt: skip
-    drawing = panels[0] if single else grid(panels, COLUMNS).resolve_scale(color="shared")
-    return drawing.add_params(*theme.parameters(frames.steps())).properties(
+    return grid(panels, COLUMNS).add_params(*theme.parameters(frames.steps())).properties(
         description=f"One panel a metric, one line a series. {marked(frames)}",
         usermeta={"width": theme.WIDTH, "columns": 1 if single else COLUMNS},
     )

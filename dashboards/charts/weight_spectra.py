@@ -8,7 +8,8 @@ import polars as pl
 from dashboards import theme
 from dashboards.charts import chart
 from dashboards.frames import Frames, thin
-from dashboards.marks import grid, hover_points, tooltip
+from dashboards.marks import hover_points, tooltip
+from dashboards.panels import Panel, grid
 from dashboards.theme import Drawing
 
 OTHERS = ("effective_rank", "effective_rank_of_squares", "participation_ratio", "matrix_entropy", "spectral_norm",
@@ -40,7 +41,6 @@ def weight_spectra(frames: Frames) -> Drawing:
             if part["value"].drop_nulls().len():
                 panels.append(_panel(frames, part, ([] if many else kinds), shown, first=not panels))
     drawing = grid(panels, COLUMNS)
-    drawing = drawing.resolve_scale(color="shared") if len(panels) > 1 else drawing
     coloured = "All matrices are grey, for there are too many kinds to colour." if many else (
         "Colours are kinds of matrices; click in the legend to show or hide one.")  # fmt: skip
     most = max(frames.n_curves(*panel) for panel in rows.select("metric", "series").unique().iter_rows())
@@ -51,7 +51,7 @@ def weight_spectra(frames: Frames) -> Drawing:
     )
 
 
-def _panel(frames: Frames, rows: pl.DataFrame, kinds: list[str], shown: alt.Parameter, *, first: bool) -> Drawing:
+def _panel(frames: Frames, rows: pl.DataFrame, kinds: list[str], shown: alt.Parameter, *, first: bool) -> Panel:
     metric, series = rows["metric"][0], rows["series"][0]
     spans = rows.group_by("place").agg((pl.col("value").max() - pl.col("value").min()).alias("span"))
     kept = spans.sort("span", "place", descending=[True, False], nulls_last=True)["place"].head(MAX_LINES).to_list()
@@ -70,6 +70,6 @@ def _panel(frames: Frames, rows: pl.DataFrame, kinds: list[str], shown: alt.Para
         detail="curve:N", strokeWidth=marked, opacity=alt.condition(shown, alt.value(0.9), alt.value(0.06))
     )
     title = frames.title(metric) + (f", {series}" if len(frames.series_names()) > 1 else "")
-    points = hover_points(base, f"near_{metric}_{frames.series_names().index(series)}", tooltip(frame, title))
-    points = points.add_params(shown) if first else points
-    return alt.layer(lines, points).properties(width=(theme.WIDTH - 110) // COLUMNS, height=170, title=title)
+    name = f"near_{metric}_{frames.series_names().index(series)}"
+    points = hover_points(base, name, tooltip(frame, title), *([shown] if first else []))
+    return Panel(layer=[lines, *points], width=(theme.WIDTH - 110) // COLUMNS, height=170, title=title)
