@@ -76,7 +76,7 @@ class Watched:
         if self._newest is None or stamp(self.folder) != self._newest.stamp:
             self._look()
         if self._newest is None:
-            msg = f"cannot read the store in {self.folder}: {self._why_not}; try again, or restore the file"
+            msg = f"cannot read the store in {self.folder}: {self._why_not}"
             raise StoreError(msg)
         return self._newest
 
@@ -113,7 +113,7 @@ class Watched:
 
     def _renew(self) -> bool:
         """Copy and read the files; whether that succeeded."""
-        self._why_not = f"it was being written each of {TRIES} times"
+        self._why_not = f"it was being written each of {TRIES} times; try again"
         for _ in range(TRIES):
             before = stamp(self.folder)
             if not before:
