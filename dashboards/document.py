@@ -145,7 +145,7 @@ def html(document: Document, *, live: str = "", tables: Sequence[str] = ()) -> s
 
     `tables` are those that this server offers.
     """
-    scripts = [vega_script(), _asset("report.js"), *([_asset("live.js")] if live else [])]
+    scripts = [vega_script(), _asset("fitting.js"), _asset("report.js"), *([_asset("live.js")] if live else [])]
     return (
         _environment(escape=True)
         .get_template("report.html")

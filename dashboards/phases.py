@@ -67,7 +67,9 @@ def _memorised(frames: Frames, series: str) -> tuple[float | None, str]:
 
 def _fall(frames: Frames, series: str, metric: str) -> dict[str, Any] | None:
     events = frames.events_of(metric).filter((pl.col("series") == series) & (pl.col("direction") == "down"))
-    events = events.filter(pl.col("onset").is_not_null() & pl.col("completion").is_not_null())
+    events = events.filter(
+        pl.col("kind").eq("transition") & pl.col("onset").is_not_null() & pl.col("completion").is_not_null()
+    )  # a bend has an onset that is its completion
     # A test loss that came down from 20 to 0.01 has lost all of itself, and most of its digits are still to go.
     if metric == "test_loss" and "scale" in events.columns and events["scale"].eq("log").any():
         events = events.filter(pl.col("scale") == "log")

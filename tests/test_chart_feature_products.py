@@ -30,10 +30,10 @@ def drawn(frames: Frames) -> dict:
 
 def test_the_matrix_of_each_step_is_drawn_with_its_rows_and_columns() -> None:
     spec = drawn(products(["a"], dict.fromkeys(STEPS, 0.0) | {50: -1.0}))
-    assert [panel["title"] for panel in spec["hconcat"]] == ["step 0", "step 50"]
-    last = spec["datasets"][spec["hconcat"][-1]["data"]["name"]]
+    assert [panel["title"] for panel in spec["concat"]] == ["step 0", "step 50"]
+    last = spec["datasets"][spec["concat"][-1]["data"]["name"]]
     assert sorted((r["row"], r["column"], r["value"]) for r in last) == [(1, 1, 1), (1, 2, -1), (2, 1, -1), (2, 2, 1)]
-    assert spec["hconcat"][0]["encoding"]["color"]["scale"]["domain"] == [-1.0, 1.0]
+    assert spec["concat"][0]["encoding"]["color"]["scale"]["domain"] == [-1.0, 1.0]
 
 
 def test_steps_part_the_way_of_the_matrix_and_not_the_time() -> None:
@@ -43,7 +43,11 @@ def test_steps_part_the_way_of_the_matrix_and_not_the_time() -> None:
 
 def test_every_series_has_its_row_and_too_many_are_said_to_be_left_out() -> None:
     spec = drawn(products(list("abcdef"), {0: 0.0, 10: -1.0}))
-    assert [row["title"] for row in spec["vconcat"]] == list("abcd")
+    titles = [f"{name}, step {step}" for name in "abcd" for step in (0, 10)]
+    assert [panel["title"] for panel in spec["concat"]] == titles
+    assert spec["columns"] == 2
+    assert spec["resolve"] == {"scale": {"color": "shared"}}  # so that the legends, which are alike, are one
+    assert all(panel["encoding"]["color"]["legend"]["orient"] == "top" for panel in spec["concat"])
     assert "2 more series are not drawn" in spec["description"]
 
 

@@ -89,6 +89,38 @@ def test_it_opens_from_disk_without_a_complaint_or_a_request(browser: Any, repor
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+def long_titles(folder: Path) -> Path:
+    with Store(folder) as store:
+        store.query("UPDATE metrics SET title = 'What is measured, at greater length than fits a phone: ' || metric")
+    return folder
+
+
+# Of the labels of a figure's axes those that are cut: wider than they may be.
+CUT = """((figure) => {
+    const found = [], pen = document.createElement("canvas").getContext("2d");
+    const walk = (mark) => mark.items.forEach((item) => {
+        pen.font = `${item.fontSize}px ${item.font}`;
+        const lines = mark.role === "axis-label" ? [].concat(item.text || "") : [];
+        if (lines.some((line) => pen.measureText(line).width > item.limit)) found.push(lines);
+        (item.items || []).forEach(walk);
+    });
+    walk(report.views[figure].view.scenegraph().root);
+    return found;
+})"""
+
+
+@pytest.mark.parametrize("write", [write_induction_run, write_grokking_run])
+def test_long_titles_are_broken_and_names_whole_on_a_phone(browser: Any, tmp_path: Path, write: Any) -> None:
+    page, troubles = visit(browser, write_report(long_titles(write(tmp_path / "run")), pictures=False), 390)
+    draw_all(page)
+    assert troubles == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    titles = page.locator("figure h3").all_inner_texts()
+    named = [number for number, said in enumerate(titles) if said in ("What changed when", "Which change came first")]
+    assert named
+    assert [page.evaluate(f"{CUT}({number})") for number in named] == [[]] * len(named)
+
+
 def test_events_in_two_series_share_one_timeline(browser: Any, tmp_path: Path) -> None:
     folder = write_induction_run(tmp_path / "run", events=False)
     with Store(folder) as store:

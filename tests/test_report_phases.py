@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from dashboards.frames import Frames, read_frames
+from dashboards.phases import phases
 from dashboards.summary import summarise
 from dynamics.store import Store
 from test_chart_stores import event_row, write_grokking_run, write_induction_run
@@ -32,15 +33,15 @@ def test_the_first_paragraph_says_what_emerged_when_how_sure_and_what_did_not(tm
 
 
 def test_every_part_is_found_or_not_found_or_not_measured(tmp_path: Path) -> None:
-    phases = summarise(read_frames(write_induction_run(tmp_path / "run"))).phases
-    assert [(p.series, p.rule, p.verdict()) for p in phases] == [
+    found = summarise(read_frames(write_induction_run(tmp_path / "run"))).phases
+    assert [(p.series, p.rule, p.verdict()) for p in found] == [
         ("two-layer", "induction heads form", "found"),
         ("one-layer", "induction heads form", "not found"),
     ]
-    parts = {part.name: part for part in phases[0].parts}
+    parts = {part.name: part for part in found[0].parts}
     assert plain(parts["a head matches prefixes"].where) == "prefix matching in L1H0, the surest of 3 changes that fit"
     assert parts["heads attend to the previous token first"].status == "found"
-    assert {part.status for part in phases[1].parts} == {"not found"}
+    assert {part.status for part in found[1].parts} == {"not found"}
 
 
 def test_a_part_alone_is_not_the_phase_change(tmp_path: Path) -> None:
@@ -107,3 +108,13 @@ def test_a_run_that_has_not_finished_says_nothing_about_what_emerged(tmp_path: P
     summary = summarise(read_frames(folder))
     assert summary.lead == "The run has not finished: what emerged is decided at its end."
     assert (summary.headlines, summary.absent) == ([], [])
+
+
+def test_phases_are_read_off_falls_and_not_off_bends(tmp_path: Path) -> None:
+    folder = write_grokking_run(tmp_path / "run")
+    whole = phases(read_frames(folder), "addition")
+    bend = event_row("addition", "test_loss", 8000, 19.0, 1e-9, onset=8000, completion=8000) | {"kind": "kink"}
+    with Store(folder) as store:
+        events = [*store.read("events").to_dicts(), bend]
+    assert phases(rewritten(folder, events), "addition") == whole
+    assert [phase.name for phase in whole[0]] == ["memorisation", "circuit formation", "cleanup"]

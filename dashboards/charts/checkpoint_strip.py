@@ -24,7 +24,8 @@ def checkpoint_strip(frames: Frames) -> Drawing:
     names = [name for name in frames.series_names() if (frame["series"] == name).any()]
     counts = dict(frame["status"].value_counts().iter_rows())
     said = ", ".join(f"{counts[state]:,} {state}" for state in STATES if state in counts)
-    y = alt.Y("series:N", title=None, scale=alt.Scale(domain=names), axis=alt.Axis(domain=False, ticks=False))
+    axis = alt.Axis(domain=False, ticks=False, labelPadding=8)
+    y = alt.Y("series:N", title=None, scale=alt.Scale(domain=names), axis=axis)
     hints = ["series:N", alt.Tooltip("step:Q", format=","), "status:N", "revision:N", "note:N"]
     good, bad = frame.filter(pl.col("status") == "measured"), frame.filter(pl.col("status") != "measured")
     place = {"x": theme.step_x(frames.steps()), "y": y, "tooltip": hints}

@@ -19,7 +19,8 @@ from dashboards.theme import Drawing
 MAX_ROWS = 40
 MAX_SMALL = 16  # rows beyond which only large changes are added
 ROW = 20  # pixels
-LETTERS = 40  # of a row's name
+LOG = " (log)"
+LETTERS, FEW_LETTERS = 40, 26  # of a row's name; where a page is narrow
 
 
 @chart("What changed when", order=1)
@@ -29,7 +30,7 @@ def event_timeline(frames: Frames) -> Drawing:
     rows = _rows(frames, "metric" if many else "series")
     if rows.is_empty():
         return None
-    families = rows["about"].unique().sort().to_list()
+    families = rows["about"].unique(maintain_order=True).to_list()
     keys = rows["panel"].unique(maintain_order=True).to_list()
     panels = [_panel(frames, rows.filter(pl.col("panel") == key), number, families) for number, key in enumerate(keys)]
     total = frames.events.height
@@ -38,18 +39,32 @@ def event_timeline(frames: Frames) -> Drawing:
         if rows.height < total
         else ""
     )
-    joined = "" if many else (
-        "A pale box joins changes that come together more often than chance would bring them. ")  # fmt: skip
-    description = (
-        f"One row a change, the earliest on top{', one panel a metric' * many}. Triangle: where the change is half "
-        "done, pointing the way the curve went; thick bar: its 95 % interval; thin bar: from onset to completion. "
-        f"Faint, below: changes of less than a tenth of their metric's range. {joined}Ticks at the bottom: the "
-        f"measured checkpoints. Drag sideways to narrow every figure, click a change to mark its curve.{limit}"
-    )
+    description = _caption(frames, rows, families, limit)
     drawing = stack(panels, spacing=16)
-    return drawing.add_params(*theme.parameters(frames.steps())).properties(
+    return drawing.add_params(*theme.parameters(frames.steps()), theme.NARROW).properties(
         description=description, usermeta={"width": theme.WIDTH - 100, "columns": 1}
     )
+
+
+def _caption(frames: Frames, rows: pl.DataFrame, families: list[str], limit: str) -> str:
+    """What is seen, and only that."""
+    many = is_many(frames)
+    told = [
+        f"One row a change, the earliest on top{', one panel a metric' * many}. Triangle: where the change is half "
+        "done, pointing the way the curve went; thick bar: its 95 % interval; thin bar: from onset to completion."
+    ]
+    if not rows["large"].all():
+        told.append("Faint, below: changes of less than a tenth of their metric's range.")
+    if rows["name"].str.contains(LOG, literal=True).any():
+        told.append("(log): found in the logarithm of the value, which shows what is small.")
+    if len(families) > 1:
+        few = f"; beyond the first {theme.COLOURS} metrics they are grey" * (len(families) > theme.COLOURS)
+        told.append(f"Colours tell the metrics apart{few}.")
+    if not many and moments(frames):
+        told.append("A pale box joins changes that come together more often than chance would bring them.")
+    told.append("Ticks at the bottom: the measured checkpoints. Drag sideways to narrow every figure, click a change "
+                "to mark its curve.")  # fmt: skip
+    return " ".join(told) + limit
 
 
 def _rows(frames: Frames, panel: str) -> pl.DataFrame:
@@ -63,40 +78,42 @@ def _rows(frames: Frames, panel: str) -> pl.DataFrame:
     for key in frames.series_names() if panel == "series" else at_chance_last(frames, frames.names()):
         own = largest.filter(pl.col(panel) == key).sort(~pl.col("large"), "midpoint", nulls_last=True)
         title = key if panel == "series" else frames.title(key)
-        rows += [{**event, "panel": title, "name": _name(frames, event, panel), "about": frames.title(event["metric"])}
+        rows += [{**event, "panel": title, "about": frames.title(event["metric"]),
+                  "name": _name(frames, event, panel, LETTERS), "short": _name(frames, event, panel, FEW_LETTERS)}
                  for event in own.to_dicts()]  # fmt: skip
     return pl.DataFrame(rows, infer_schema_length=None).with_row_index("row") if rows else pl.DataFrame()
 
 
-def _name(frames: Frames, event: dict[str, Any], panel: str) -> str:
+def _name(frames: Frames, event: dict[str, Any], panel: str, letters: int) -> str:
     """A row's name; the end of it tells the place, so a long title loses its own end first."""
     title, place = (frames.title(event["metric"]) if panel == "series" else event["series"]), event["place"]
-    if len(title) + len(place) > LETTERS:
-        title = title[: max(LETTERS - len(place) - 1, 12)].rstrip() + "…"
-    return theme.shorten(f"{title} {place}".strip(), LETTERS + 2)
+    scale = LOG * (event.get("scale") == "log")
+    if len(title) + len(place) + len(scale) > letters:
+        title = title[: max(letters - len(place) - len(scale) - 1, 8)].rstrip() + "…"
+    return theme.shorten(f"{title}{scale}{',' * bool(event['label'])} {place}".strip(), letters + 4)
 
 
 def _panel(frames: Frames, rows: pl.DataFrame, number: int, families: list[str]) -> Panel:
     steps = frames.steps()
-    names = rows["name"].to_list()
-    labels = {str(row): name for row, name in zip(rows["row"].to_list(), names, strict=True)}
+    labels, short = ({str(row): name for row, name in rows.select("row", column).iter_rows()}
+                     for column in ("name", "short"))  # fmt: skip
     columns = ("row", "series", "about", "curve", "place", "kind", "direction", "onset", "midpoint", "completion",
                "lower", "upper", "before", "after", "large", "p_value", "q_value")  # fmt: skip
     frame = thin(rows.with_columns(pl.col("row").cast(pl.String)), columns)
-    axis = alt.Axis(labelExpr=_labels(labels), labelLimit=270, domain=False, ticks=False, grid=False, minExtent=110)
+    axis = alt.Axis(labelExpr=theme.names(labels, short), labelLimit=270, domain=False, ticks=False, grid=False,
+                    minExtent=110)  # fmt: skip
     y = alt.Y("row:N", title=None, scale=alt.Scale(domain=list(labels)), axis=axis)
-    colour = alt.Color("about:N", scale=alt.Scale(domain=families), legend=None)
-    base = alt.Chart(frame).encode(y=y, color=colour)
+    base = alt.Chart(frame).encode(y=y, color=_colour(families))
     pick = alt.selection_point(name=f"pick_{number}", fields=["curve"], on="click")
     brush = alt.selection_interval(name=f"window_{number}", encodings=["x"])
     layers = [
         *_joins(frames, rows, y),
-        base.mark_rule(strokeWidth=1.5, clip=True).encode(
+        base.mark_rule(style="quiet", strokeWidth=1.5, clip=True).encode(
             opacity=_strength(1), x=theme.step_place(steps, "onset"), x2="completion:Q"),
-        base.mark_bar(height=9, clip=True).encode(
+        base.mark_bar(style="quiet", height=9, clip=True).encode(
             opacity=_strength(0.45),
             x=theme.step_place(steps, "lower"), x2="upper:Q", tooltip=_tooltip()),
-        base.mark_point(filled=True, size=70, clip=True).encode(
+        base.mark_point(style="quiet", filled=True, size=70, clip=True).encode(
             opacity=_strength(1),
             x=theme.step_x(steps, field="midpoint"), tooltip=_tooltip(), shape=alt.Shape(
                 "direction:N", legend=None,
@@ -105,12 +122,14 @@ def _panel(frames: Frames, rows: pl.DataFrame, number: int, families: list[str])
         _checkpoints(frames, rows["series"].unique().to_list()).add_params(brush, pick),
     ]  # fmt: skip
     title = alt.TitleParams(rows["panel"][0], frame="bounds")
-    return Panel(layer=layers, width=theme.WIDTH - 100, height=ROW * len(names) + 10, title=title)
+    return Panel(layer=layers, width=theme.WIDTH - 100, height=ROW * len(labels) + 10, title=title)
 
 
-def _labels(labels: dict[str, str]) -> str:
-    """A Vega expression from row numbers to names. Names are data, so they stand in it only as JSON strings."""
-    return f"({theme.literal(labels)})[datum.value]"
+def _colour(families: list[str]) -> Any:
+    """A colour for each metric; where there are more of them than colours, the others have that of the style."""
+    few = families[: theme.COLOURS]
+    colour = alt.Color("about:N", scale=alt.Scale(domain=few), legend=None)
+    return colour if few == families else alt.when(alt.FieldOneOfPredicate(field="about", oneOf=few)).then(colour)
 
 
 def _strength(usual: float) -> Any:

@@ -7,14 +7,14 @@ import math
 import altair as alt
 import polars as pl
 
-from dashboards import theme
 from dashboards.charts import chart
 from dashboards.frames import Frames
-from dashboards.panels import stack
+from dashboards.maps import GRADIENT
 from dashboards.theme import Drawing, step
 
 STEPS = 5  # matrices in a row
 MAX_SERIES = 4
+SIZE = 122  # pixels of a matrix
 
 
 @chart("Products of the features' directions at chosen steps", needs=("feature_products",), order=13)
@@ -23,15 +23,19 @@ def feature_products(frames: Frames) -> Drawing:
     names = [name for name in frames.series_names() if frames.curves("feature_products")["series"].eq(name).any()]
     rows = frames.curves("feature_products").filter(pl.col("value").is_not_null())
     largest = max(abs(value) for value in rows["value"].to_list() or [1.0])
-    lines = [_line(rows.filter(pl.col("series") == name), name, largest) for name in names[:MAX_SERIES]]
+    drawn = names[:MAX_SERIES]
+    lines = [_line(rows.filter(pl.col("series") == name), name * (len(drawn) > 1), largest) for name in drawn]
     left = f" {len(names) - MAX_SERIES} more series are not drawn." if len(names) > MAX_SERIES else ""
     description = (
-        "Each cell is the product of two features' directions, W^T W (Elhage et al. 2022): on the diagonal the squared "
-        "length of a feature, beside it 0 for features that stand apart and negative numbers for opposite ones. The "
-        f"steps are the first, the last, and those at which a quarter, a half and three quarters of all change of the "
-        f"matrix lie behind.{left}"
+        "One matrix a step; its rows and columns are the features, and each cell is the product of two features' "
+        "directions, W^T W (Elhage et al. 2022): on the diagonal the squared length of a feature, beside it 0 for "
+        "features that stand apart and negative numbers for opposite ones. The steps are the first, the last, and "
+        f"those at which a quarter, a half and three quarters of all change of the matrix lie behind.{left}"
     )
-    return stack(lines, spacing=20).properties(description=description, usermeta={"width": theme.WIDTH, "columns": 1})
+    columns = max(len(line) for line in lines)
+    drawing = alt.concat(*(panel for line in lines for panel in line), columns=columns, spacing=16)
+    shape = {"width": SIZE * columns, "columns": columns, "beside": 3, "square": True}
+    return drawing.resolve_scale(color="shared").properties(description=description, usermeta=shape)
 
 
 def chosen_steps(rows: pl.DataFrame) -> list[int]:
@@ -45,26 +49,23 @@ def chosen_steps(rows: pl.DataFrame) -> list[int]:
     return sorted(set(picked))
 
 
-def _line(rows: pl.DataFrame, series: str, largest: float) -> Drawing:
-    steps = chosen_steps(rows)
+def _line(rows: pl.DataFrame, series: str, largest: float) -> list[alt.Chart]:
     side = round(math.sqrt(rows["index"].n_unique()))
-    size = (theme.WIDTH - 120) // STEPS - 14
-    panels = [
-        _matrix(rows.filter(pl.col("step") == one), side, largest, legend=one == steps[-1]).properties(
-            width=size, height=size, title=f"step {step(one)}"
+    return [
+        _matrix(rows.filter(pl.col("step") == one), side, largest).properties(
+            width=SIZE, height=SIZE, title=", ".join([*[series] * bool(series), f"step {step(one)}"])
         )
-        for one in steps
+        for one in chosen_steps(rows)
     ]
-    return alt.hconcat(*panels, spacing=14).properties(title=series)
 
 
-def _matrix(rows: pl.DataFrame, side: int, largest: float, *, legend: bool) -> alt.Chart:
+def _matrix(rows: pl.DataFrame, side: int, largest: float) -> alt.Chart:
     frame = rows.select(
         (pl.col("index") // side + 1).alias("row"), (pl.col("index") % side + 1).alias("column"),
         pl.col("value").round_sig_figs(4),
     )  # fmt: skip
-    bar = alt.Legend(title=None, gradientLength=90, gradientThickness=9, tickCount=3) if legend else None
-    colour = alt.Color("value:Q", scale=alt.Scale(range="diverging", domain=[-largest, largest]), legend=bar)
+    colour = alt.Color("value:Q", title="product of the directions of two features", legend=GRADIENT,
+                       scale=alt.Scale(range="diverging", domain=[-largest, largest]))  # fmt: skip
     return alt.Chart(frame).mark_rect(stroke=None).encode(
         x=alt.X("column:O", title=None, axis=alt.Axis(labelAngle=0, ticks=False)),
         y=alt.Y("row:O", title=None, axis=alt.Axis(ticks=False)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import altair as alt
@@ -15,6 +16,10 @@ from dashboards.panels import Panel
 from dashboards.phases import Phase, phases
 from dashboards.theme import Drawing
 
+# The restricted loss of the test pairs runs on that of all pairs: in dashes, both are seen.
+BESIDE = alt.when("datum.measure === 'restricted, test pairs'").then(alt.value([5, 4])).otherwise(alt.value([1, 0]))
+LINE = 13  # pixels between the names of two phases
+TURN = 0.7  # of the step axis: names of phases that begin beyond it stand before it
 FLOOR = 1e-12  # a loss of exactly 0 has no logarithm
 # Each panel: y title, logarithmic or not, and the curves that belong in it where the store has them.
 PANELS: tuple[tuple[str, bool, tuple[tuple[str, str | None, str], ...]], ...] = (
@@ -43,9 +48,9 @@ def grokking(frames: Frames) -> Drawing:
         "2023); Gini coefficients are of the Fourier norms of the embedding W_E and of W_L = W_U W_out. Click in a "
         f"legend to show a curve alone. {_key_frequencies(frames)}{' '.join(told)}"
     )
-    drawing = alt.vconcat(*(panel for panels, _ in found for panel in panels), spacing=12)
+    drawing = alt.vconcat(*(panel for panels, _ in found for panel in panels), spacing=6)
     drawing = drawing.resolve_scale(color="independent").add_params(*theme.parameters(frames.steps()))
-    return drawing.properties(description=description, usermeta={"width": theme.WIDTH - 150, "columns": 1})
+    return drawing.properties(description=description, usermeta={"width": theme.WIDTH, "columns": 1})
 
 
 def _key_frequencies(frames: Frames) -> str:
@@ -88,7 +93,9 @@ def _panel(frames: Frames, rows: pl.DataFrame, shaded: list[Phase], words: dict[
     axis = alt.Axis(labelExpr=theme.NUMBER_LABEL, tickCount=5)
     y = alt.Y("value:Q", title=words["y"], scale=scale, axis=axis)
     names = rows["measure"].unique(maintain_order=True).to_list()
-    legend = alt.Legend(title=None, orient="right", symbolType="stroke", symbolOpacity=1)
+    first = words["first"] and bool(shaded)  # the names of the phases stand between its legend and its plot
+    offset = len(shaded) * LINE + 4 if first else 4
+    legend = alt.Legend(title=None, orient="top", columns=3, offset=offset, symbolType="stroke", symbolOpacity=1)
     shown = models.toggle(f"shown_{words['name']}", "measure")
     colour = alt.Color("measure:N", scale=alt.Scale(domain=names), legend=legend)
     marked = alt.condition(theme.CHOSEN, alt.value(4), alt.value(2))
@@ -96,11 +103,13 @@ def _panel(frames: Frames, rows: pl.DataFrame, shaded: list[Phase], words: dict[
     hints = tooltip(frame.drop("place"), words["y"])
     layers = [
         *_shading(shaded, frames.steps(), named=words["first"]),
-        base.mark_line(clip=True).encode(detail="curve:N", strokeWidth=marked, opacity=models.strength(shown)),
+        base.mark_line(clip=True).encode(
+            detail="curve:N", strokeWidth=marked, opacity=models.strength(shown), strokeDash=BESIDE
+        ),
         *hover_points(base, words["name"], hints, shown),
         *failures(frames, rows["series"][0]),
     ]
-    return Panel(layer=layers, width=theme.WIDTH - 150, height=120, title=words.get("title", alt.Undefined))
+    return Panel(layer=layers, width=theme.WIDTH, height=120, title=words.get("title", alt.Undefined))
 
 
 def _shading(shaded: list[Phase], steps: list[int], *, named: bool) -> list[alt.Chart]:
@@ -114,6 +123,23 @@ def _shading(shaded: list[Phase], steps: list[int], *, named: bool) -> list[alt.
              alt.Tooltip("last:Q", title="to step", format=",.0f")]  # fmt: skip
     layers = [base.mark_rect(style="band", clip=True).encode(x2="last:Q", opacity=strength, tooltip=hints)]
     if named:
-        text = base.mark_text(style="note", align="left", baseline="bottom", dx=2, dy=-3, fontStyle="italic")
-        layers.append(text.encode(text="phase:N", y=alt.value(0)))
+        layers += [mark for place, phase in enumerate(shaded) for mark in _name(base, phase, place, steps)]
     return layers
+
+
+def _name(base: alt.Chart, phase: Phase, place: int, steps: list[int]) -> list[alt.Chart]:
+    """The name of a phase above the plot, a line above the one before it: they are apart however narrow a phase is.
+
+    One that begins near the right end stands to the left of where it begins.
+    """
+    late, up = _share(phase.first, theme.step_scale(steps)) > TURN, -LINE * place
+    own = base.transform_filter(f"datum.phase === {theme.literal(phase.name)}")
+    text = own.mark_text(style="note", align="right" if late else "left", baseline="bottom", dx=-4 if late else 4,
+                         dy=-2, fontStyle="italic")  # fmt: skip
+    pole = own.mark_rule(style="quiet").encode(y=alt.value(up - LINE), y2=alt.value(0))
+    return [pole, text.encode(text="phase:N", y=alt.value(up))]
+
+
+def _share(step: float, ends: dict[str, float]) -> float:
+    """How far along the step axis a step is."""
+    return math.log1p(step / ends["constant"]) / (math.log1p(ends["last"] / ends["constant"]) or 1.0)

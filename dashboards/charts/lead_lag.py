@@ -21,7 +21,7 @@ MAX_CHANGES = 5  # of one series: ten pairs
 ROW = 34  # pixels: two lines
 MARGIN = 250  # for the names at the left
 TICKS = (0.01, 0.1, 0.2, 0.5, 0.7, 1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 1000)
-LETTERS = 34  # of a change's name
+LETTERS, FEW_LETTERS = 34, 22  # of a change's name; where a page is narrow
 UNTOLD = "the checkpoints do not tell"
 ARROW = " → "
 SAID = {"before": "the first came first", "after": "the second came first", "undecided": UNTOLD}
@@ -35,7 +35,9 @@ def lead_lag(frames: Frames) -> Drawing:
         return None
     table = pl.DataFrame(rows, infer_schema_length=None).with_row_index("row")
     names = table["series"].unique(maintain_order=True).to_list()
-    panels = [_panel(table.filter(pl.col("series") == name)) for name in names]
+    ends = [*table["low"].to_list(), *table["high"].to_list(), 1.0]  # one axis for all series, or bars mislead
+    ends = [min(ends) / 1.06, max(ends) * 1.06]
+    panels = [_panel(table.filter(pl.col("series") == name), ends) for name in names]
     drawing = stack(panels, spacing=16)
     description = (
         f"One row for every two of the {MAX_CHANGES} largest changes of different metrics in a series. Point: how many "
@@ -43,7 +45,8 @@ def lead_lag(frames: Frames) -> Drawing:
         "colour, only where the interval leaves out 1 and those of the midpoints do not overlap; grey: the checkpoints "
         "cannot tell. Coming first is not causing."
     )
-    return drawing.properties(description=description, usermeta={"width": theme.WIDTH - MARGIN, "columns": 1})
+    shape = {"width": theme.WIDTH - MARGIN, "columns": 1}
+    return drawing.add_params(theme.NARROW).properties(description=description, usermeta=shape)
 
 
 def _pairs(frames: Frames, series: str) -> list[dict[str, Any]]:
@@ -57,28 +60,31 @@ def _pairs(frames: Frames, series: str) -> list[dict[str, Any]]:
     for one, two in itertools.combinations(largest.head(MAX_CHANGES).sort("midpoint").to_dicts(), 2):
         first, second = ({key: event[key] for key in ("midpoint", "lower", "upper")} for event in (one, two))
         middle, low, high, order = lag(first, second)
-        pair = f"{_name(frames, one)}{ARROW}{lower(_name(frames, two))}"
-        rows.append({"series": series, "pair": pair, "order": SAID[order], "lag": 10**middle, "low": 10**low,
-                     "high": 10**high, "first": one["midpoint"], "second": two["midpoint"]})  # fmt: skip
+        pair, short = (f"{_name(frames, one, room)}{ARROW}{lower(_name(frames, two, room))}"
+                       for room in (LETTERS, FEW_LETTERS))  # fmt: skip
+        rows.append({"series": series, "pair": pair, "short": short, "order": SAID[order], "low": 10**low,
+                     "lag": 10**middle, "high": 10**high, "first": first["midpoint"], "second": second["midpoint"]})
     return rows
 
 
-def _name(frames: Frames, event: dict[str, Any]) -> str:
-    title, room = frames.title(event["metric"]), LETTERS - len(event["place"])
-    title = title if len(title) <= room else f"{title[: max(room - 1, 12)].rstrip()}…"
-    return f"{title} {event['place']}".strip()
+def _name(frames: Frames, event: dict[str, Any], letters: int) -> str:
+    title, room = frames.title(event["metric"]), letters - len(event["place"])
+    title = title if len(title) <= room else f"{title[: max(room - 1, 8)].rstrip()}…"
+    return f"{title}{',' * bool(event['label'])} {event['place']}".strip()
 
 
-def _panel(rows: pl.DataFrame) -> Panel:
-    labels = {str(row): [part + ARROW.rstrip() * (not number) for number, part in enumerate(pair.split(ARROW, 1))]
-              for row, pair in rows.select("row", "pair").iter_rows()}  # fmt: skip
+def _two_lines(rows: pl.DataFrame, column: str) -> dict[str, list[str]]:
+    return {str(row): [part + ARROW.rstrip() * (not number) for number, part in enumerate(pair.split(ARROW, 1))]
+            for row, pair in rows.select("row", column).iter_rows()}  # fmt: skip
+
+
+def _panel(rows: pl.DataFrame, ends: list[float]) -> Panel:
+    labels = _two_lines(rows, "pair")
     columns = ("row", "pair", "order", "lag", "low", "high", "first", "second")
     base = alt.Chart(thin(rows.with_columns(pl.col("row").cast(pl.String)), columns))
-    named = alt.Axis(labelExpr=f"({theme.literal(labels)})[datum.value]", labelLimit=420, domain=False, ticks=False,
-                     grid=False)  # fmt: skip
+    named = alt.Axis(labelExpr=theme.names(labels, _two_lines(rows, "short")), labelLimit=420, domain=False,
+                     ticks=False, grid=False)  # fmt: skip
     y = alt.Y("row:N", title=None, scale=alt.Scale(domain=list(labels)), axis=named)
-    ends = [*rows["low"].to_list(), *rows["high"].to_list(), 1.0]
-    ends = [min(ends) / 1.06, max(ends) * 1.06]
     scale = theme.value_scale(ends, log=True, nice=False)
     factor = alt.Axis(
         values=[tick for tick in TICKS if ends[0] <= tick <= ends[1]], labelExpr="'×' + format(datum.value, '~g')"

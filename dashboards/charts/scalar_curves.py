@@ -19,11 +19,14 @@ def scalar_curves(frames: Frames, metrics: tuple[str, ...]) -> Drawing:
     shown = models.toggle("shown_series")
     single = len(metrics) == 1
     width = theme.WIDTH if single else (theme.WIDTH - 110) // COLUMNS
+    ordered = at_chance_last(frames, metrics)
     panels = [
         series_panel(frames, (metric,), shown, width=width, height=150, title=frames.title(metric),
                      y=frames.unit(metric), first=number == 0)
-        for number, metric in enumerate(at_chance_last(frames, metrics))
+        for number, metric in enumerate(ordered)
     ]  # fmt: skip
+    for panel, metric in zip(panels, ordered, strict=True):
+        panel.title = theme.lines(frames.title(metric), width)
     return grid(panels, COLUMNS).add_params(*theme.parameters(frames.steps())).properties(
         description=f"One panel a metric, one line a series. {marked(frames)}",
         usermeta={"width": theme.WIDTH, "columns": 1 if single else COLUMNS},

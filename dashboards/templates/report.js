@@ -1,6 +1,7 @@
 "use strict";
 // Draws each figure when it comes near the window; step axis, shade, brush and click act on all of them at once.
 (() => {
+  const { walk, fit, unpacked } = fitting;
   let { figures, light, dark, tokens } = JSON.parse(document.getElementById("specifications").textContent);
   const root = document.documentElement;
   let places = [...document.querySelectorAll(".plot")];
@@ -11,13 +12,6 @@
     window: null, chosen: "", generation: 0,
   };
   const STEPS = new Set(["step", "first", "last", "lower", "upper", "onset", "midpoint", "completion", "left", "right"]);
-
-  const walk = (node, visit) => {
-    if (Array.isArray(node)) { node.forEach((part) => walk(part, visit)); return; }
-    if (!node || typeof node !== "object") return;
-    visit(node);
-    for (const [name, part] of Object.entries(node)) if (name !== "datasets") walk(part, visit);
-  };
 
   // Tokens seen at a step: a constant times it or, where batches grow, in between the checkpoints that tell.
   const seen = (step) => {
@@ -58,29 +52,6 @@
     return values.filter((value) => value === 0 || value >= constant);
   };
 
-  // Widths are designed for a desk; a narrow window gets narrower plots, and side-by-side ones below each other.
-  const fit = (spec, factor, stacked, room) => {
-    const columns = spec.usermeta.columns || 1;
-    if (stacked) spec.columns = 1;
-    walk(spec, (node) => {
-      if (typeof node.width === "number" && (node.mark || node.layer)) {
-        node.width = Math.max(120, Math.round(node.width * factor * (stacked ? columns : 1)));
-      }
-      // What does not shrink with the plot: names at the left, and legends of many columns.
-      if (node.axis && node.axis.labelLimit) node.axis.labelLimit = Math.min(node.axis.labelLimit, 0.5 * room);
-      if (node.axis && node.axis.minExtent) node.axis.minExtent = Math.min(node.axis.minExtent, 0.3 * room);
-      if (node.legend && node.legend.columns) node.legend.columns = Math.max(1, Math.min(node.legend.columns, Math.floor(room / 160)));
-    });
-  };
-
-  const unpacked = ({ rows, columns }) => {
-    const names = Object.keys(columns);
-    return Array.from({ length: rows }, (_, row) => Object.fromEntries(names.map((name) => {
-      const { texts, values } = columns[name];
-      return [name, texts ? texts[values[row]] : values[row]];
-    })));
-  };
-
   const specification = (index) => {
     const { datasets, ...rest } = figures[index];
     const spec = structuredClone(rest);
@@ -108,10 +79,10 @@
   const choices = (spec) => Object.fromEntries(parameters(spec)
     .filter(({ name, bind, select }) => bind || (select && /^(window|shown)_/.test(name))).map(({ name, value }) => [name, value]));
 
-  const embed = async (place, index, factor, stacked) => {
+  const embed = async (place, index, factor, beside) => {
     const spec = specification(index), chosen = choices(spec);
     if (views[index]) keep(spec, views[index]);
-    fit(spec, factor, stacked, places[index].clientWidth);
+    fit(spec, factor, beside, places[index].clientWidth);
     const config = { ...(state.shade === "dark" ? dark : light), background: "transparent" };
     const actions = { export: true, source: true, compiled: false, editor: false };
     return Object.assign(await vegaEmbed(place, spec, { config, actions, renderer: "canvas" }), { chosen });
@@ -135,8 +106,9 @@
     place.append(sheet);
     const designed = figures[index].usermeta.width;
     let factor = Math.min(1.1, (room - 60) / designed);
-    const stacked = figures[index].usermeta.columns > 1 && factor < 0.7; // decided once, or a correction would undo it
-    let result = await embed(sheet, index, factor, stacked);
+    const { columns, beside: few } = figures[index].usermeta;
+    const beside = columns > 1 && factor < 0.7 ? few || 1 : 0; // decided once, or a correction would undo it
+    let result = await embed(sheet, index, factor, beside);
     const drawn = result.view.container().querySelector("canvas").clientWidth;
     // Labels and legends take room that is known only once they are drawn: correct once.
     if (drawn > room || (factor < 1.1 && drawn < room - 40)) {
@@ -144,7 +116,7 @@
       if (Math.abs(corrected - factor) > 0.01 && corrected > 0.1) {
         const { width } = figures[index];
         if (width) await result.view.signal("width", Math.max(120, Math.round(width * corrected))).runAsync();
-        else { result.finalize(); result = await embed(sheet, index, corrected, stacked); }
+        else { result.finalize(); result = await embed(sheet, index, corrected, beside); }
       }
     }
     if (generation !== state.generation) { result.finalize(); sheet.remove(); return; }
