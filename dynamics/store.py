@@ -123,6 +123,7 @@ class Store:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = duckdb.connect(str(self.path), read_only=read_only)
+            self._db.execute("SET enable_progress_bar = false")  # it would stand between the rows of a CSV in a pipe
         except duckdb.Error as error:
             msg = f"cannot open {self.path}: {error}. {_remedy(error)}"
             raise StoreError(msg) from error

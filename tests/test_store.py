@@ -238,3 +238,8 @@ def test_a_file_that_is_no_store_is_not_taken_for_one(tmp_path: Path) -> None:
     (tmp_path / "run.duckdb").write_bytes(b"something else" * 1000)
     with pytest.raises(StoreError, match="If the file is damaged, restore it"):
         Store(tmp_path)
+
+
+def test_long_queries_print_nothing_between_the_rows_that_are_asked_for(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        assert store.query("SELECT current_setting('enable_progress_bar')::BOOLEAN AS shown")["shown"].item() is False
