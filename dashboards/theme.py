@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -34,7 +33,6 @@ NUMBER_LABEL = (
     f"'10' + ({_POWER} < 0 ? '⁻' : '') + (abs({_POWER}) >= 10 ? '¹' : '') + "
     f"['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][abs({_POWER}) % 10]"
 )
-LETTER = 6.7  # pixels, of a title, on the average
 P95 = "95\u00a0%"  # never broken between two lines
 # Control characters, and those that turn the direction of whatever follows them.
 _STEERING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -189,15 +187,6 @@ def parameters(steps: Sequence[float]) -> list[alt.Parameter]:
     ]
 
 
-# Whether the page has little room for names: it sets this, as it does the ends of the step axis.
-NARROW = alt.param(name="narrow", value=False)
-
-
-def names(full: dict[str, Any], short: dict[str, Any]) -> str:
-    """A Vega expression from an axis' values to names. Names are data, so they stand in it only as JSON."""
-    return f"(narrow ? {literal(short)} : {literal(full)})[datum.value]"
-
-
 def literal(value: object) -> str:
     """A value as a constant in a Vega expression: JSON is one, so text in it cannot become code."""
     return json.dumps(value, ensure_ascii=True)
@@ -256,11 +245,6 @@ def shorten(text: str, length: int = 60) -> str:
 def plain(text: str) -> str:
     """All of the text, without characters that steer others."""
     return _STEERING.sub("\ufffd", text)
-
-
-def lines(text: str, width: float) -> str | list[str]:
-    """A panel's title in as many lines as it needs: the page breaks it anew where it is narrower."""
-    return text if len(text) * LETTER <= width else textwrap.wrap(text, int(width / LETTER))
 
 
 def spread(values: Sequence[float], gap: float, ends: tuple[float, float] = (-math.inf, math.inf)) -> list[float]:

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from dashboards import theme
+from dashboards import naming, theme
 from dashboards.across import is_many
 from dashboards.chances import at_chance_last
 from dashboards.charts import chart
@@ -41,7 +41,7 @@ def event_timeline(frames: Frames) -> Drawing:
     )
     description = _caption(frames, rows, families, limit)
     drawing = stack(panels, spacing=16)
-    return drawing.add_params(*theme.parameters(frames.steps()), theme.NARROW).properties(
+    return drawing.add_params(*theme.parameters(frames.steps()), naming.NARROW).properties(
         description=description, usermeta={"width": theme.WIDTH - 100, "columns": 1}
     )
 
@@ -100,7 +100,7 @@ def _panel(frames: Frames, rows: pl.DataFrame, number: int, families: list[str])
     columns = ("row", "series", "about", "curve", "place", "kind", "direction", "onset", "midpoint", "completion",
                "lower", "upper", "before", "after", "large", "p_value", "q_value")  # fmt: skip
     frame = thin(rows.with_columns(pl.col("row").cast(pl.String)), columns)
-    axis = alt.Axis(labelExpr=theme.names(labels, short), labelLimit=270, domain=False, ticks=False, grid=False,
+    axis = alt.Axis(labelExpr=naming.names(labels, short), labelLimit=270, domain=False, ticks=False, grid=False,
                     minExtent=110)  # fmt: skip
     y = alt.Y("row:N", title=None, scale=alt.Scale(domain=list(labels)), axis=axis)
     base = alt.Chart(frame).encode(y=y, color=_colour(families))

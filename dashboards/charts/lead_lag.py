@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from dashboards import theme
+from dashboards import naming, theme
 from dashboards.across import is_many
 from dashboards.charts import chart
 from dashboards.frames import Frames, thin
@@ -46,7 +46,7 @@ def lead_lag(frames: Frames) -> Drawing:
         "cannot tell. Coming first is not causing."
     )
     shape = {"width": theme.WIDTH - MARGIN, "columns": 1}
-    return drawing.add_params(theme.NARROW).properties(description=description, usermeta=shape)
+    return drawing.add_params(naming.NARROW).properties(description=description, usermeta=shape)
 
 
 def _pairs(frames: Frames, series: str) -> list[dict[str, Any]]:
@@ -82,7 +82,7 @@ def _panel(rows: pl.DataFrame, ends: list[float]) -> Panel:
     labels = _two_lines(rows, "pair")
     columns = ("row", "pair", "order", "lag", "low", "high", "first", "second")
     base = alt.Chart(thin(rows.with_columns(pl.col("row").cast(pl.String)), columns))
-    named = alt.Axis(labelExpr=theme.names(labels, _two_lines(rows, "short")), labelLimit=420, domain=False,
+    named = alt.Axis(labelExpr=naming.names(labels, _two_lines(rows, "short")), labelLimit=420, domain=False,
                      ticks=False, grid=False)  # fmt: skip
     y = alt.Y("row:N", title=None, scale=alt.Scale(domain=list(labels)), axis=named)
     scale = theme.value_scale(ends, log=True, nice=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards import models, theme
+from dashboards import models, naming, theme
 from dashboards.chances import at_chance_last
 from dashboards.charts import chart
 from dashboards.frames import Frames
@@ -26,7 +26,7 @@ def scalar_curves(frames: Frames, metrics: tuple[str, ...]) -> Drawing:
         for number, metric in enumerate(ordered)
     ]  # fmt: skip
     for panel, metric in zip(panels, ordered, strict=True):
-        panel.title = theme.lines(frames.title(metric), width)
+        panel.title = naming.lines(frames.title(metric), width)
     return grid(panels, COLUMNS).add_params(*theme.parameters(frames.steps())).properties(
         description=f"One panel a metric, one line a series. {marked(frames)}",
         usermeta={"width": theme.WIDTH, "columns": 1 if single else COLUMNS},
