@@ -79,7 +79,8 @@ def map_panels(frames: Frames, cells: pl.DataFrame, colour: alt.Color, title: st
             alt.Tooltip("high:Q", title="to before", format=".0f"), alt.Tooltip("value:Q", title=title, format=".4~g"),
         ]  # fmt: skip
         encoded = alt.Chart(part).mark_rect(clip=True, x2Offset=0.7, y2Offset=-0.7).encode(
-            x=theme.step_x(frames.steps(), field="left"), x2="right:Q", y=y, y2="high:Q", color=colour, tooltip=tooltip
+            x=theme.step_x(frames.steps(), field="left"), x2=alt.X2("right:Q"), y=y, y2=alt.Y2("high:Q"), color=colour,
+            tooltip=tooltip,
         )  # fmt: skip
         panels.append(encoded.properties(width=width, height=220, title=name))
     drawing = grid(panels, COLUMNS)

@@ -60,11 +60,11 @@ def event_bands(events: pl.DataFrame, steps: Sequence[float], colour: alt.Color 
     own: dict[str, Any] = {} if colour is None else {"color": colour}
     whole = (
         alt.Chart(bands).mark_rect(style="band", opacity=0.10, clip=True)
-        .encode(x=theme.step_place(steps, "first"), x2="last:Q", tooltip=tooltip, **own)
+        .encode(x=theme.step_place(steps, "first"), x2=alt.X2("last:Q"), tooltip=tooltip, **own)
     )  # fmt: skip
     middle = (
         alt.Chart(bands).mark_rect(style="band", opacity=0.16, clip=True)
-        .encode(x=theme.step_place(steps, "lower"), x2="upper:Q", tooltip=tooltip, **own)
+        .encode(x=theme.step_place(steps, "lower"), x2=alt.X2("upper:Q"), tooltip=tooltip, **own)
     )  # fmt: skip
     return [whole, middle]
 
@@ -80,8 +80,9 @@ def failures(frames: Frames, series: str | None = None) -> list[alt.Chart]:
         alt.Chart(shown)
         .mark_point(style="missing", shape="cross", angle=45, size=50, filled=True, clip=False, yOffset=-6)
         .encode(
-            x=theme.step_place(frames.steps()), y=alt.value("height"),
-            tooltip=["series:N", alt.Tooltip("step:Q", title="failed at step", format=","), "note:N"],
+            x=theme.step_place(frames.steps()), y=alt.YValue("height"),
+            tooltip=[alt.Tooltip("series:N"), alt.Tooltip("step:Q", title="failed at step", format=","),
+                     alt.Tooltip("note:N")],
         )
     ]  # fmt: skip
 
@@ -115,9 +116,9 @@ def hover_points(base: alt.Chart, name: str, hints: dict[str, str], *more: alt.P
     said = alt.TooltipValue(alt.ExprRef(f"{{{', '.join(parts)}}}"))
     # The points that feel the pointer never change: if one of them were the point that is seen, every move would
     # place all cells anew, a third of a second for ten thousand of them.
-    felt = base.mark_point(size=46, clip=True).encode(opacity=alt.value(0), tooltip=said).add_params(nearest, *more)
+    felt = base.mark_point(size=46, clip=True).encode(opacity=alt.OpacityValue(0), tooltip=said)
     seen = base.transform_filter(nearest).mark_point(filled=True, size=46, clip=True, opacity=1, tooltip=None)
-    return [felt, seen]
+    return [felt.add_params(nearest, *more), seen]
 
 
 def line_names(frame: pl.DataFrame, names: list[str], scale: alt.Scale) -> list[alt.Chart]:
@@ -133,7 +134,7 @@ def line_names(frame: pl.DataFrame, names: list[str], scale: alt.Scale) -> list[
     ends = ends.with_columns(pl.Series("at", [math.exp(place) if log else place for place in places], pl.Float64))
     text = alt.Chart(thin(ends, ("place", "at", "curve"))).mark_text(align="left", dx=6, fontSize=11, fontWeight=600)
     colour = alt.Color("place:N", scale=alt.Scale(domain=names), legend=None)
-    return [text.encode(x=alt.value("width"), y=alt.Y("at:Q", scale=scale), text="place:N", color=colour)]
+    return [text.encode(x=alt.XValue("width"), y=alt.Y("at:Q", scale=scale), text=alt.Text("place:N"), color=colour)]
 
 
 def series_panel(frames: Frames, metrics: tuple[str, ...], shown: alt.Parameter, **words: Any) -> Panel:
@@ -148,9 +149,9 @@ def series_panel(frames: Frames, metrics: tuple[str, ...], shown: alt.Parameter,
     title = words.get("x", "training step")
     x = theme.step_x(frames.steps(), title=title, labels=title is not None)
     y = alt.Y("value:Q", title=words.get("y"), scale=theme.value_scale(frame["value"]), axis=theme.value_axis())
-    marked = alt.condition(theme.CHOSEN, alt.value(4), alt.value(2 if len(names) <= models.COLOURS else 1.4))
+    marked = theme.thickness(2 if len(names) <= models.COLOURS else 1.4)
     lines = alt.Chart(frame).mark_line(clip=True).encode(
-        x=x, y=y, color=colour, detail="curve:N", strokeWidth=marked, opacity=models.strength(shown)
+        x=x, y=y, color=colour, detail=alt.Detail("curve:N"), strokeWidth=marked, opacity=models.strength(shown)
     )  # fmt: skip
     named = words.get("title") or words.get("y") or metrics[0]
     base, hints = alt.Chart(frame).encode(x=x, y=y, color=colour), tooltip(frame, named)
@@ -178,10 +179,10 @@ def midpoints(events: pl.DataFrame, steps: Sequence[float], colour: alt.Color) -
         return []
     shape = alt.Shape("direction:N", legend=None, scale=alt.Scale(
         domain=["up", "down"], range=["triangle-up", "triangle-down"]))  # fmt: skip
-    hints = ["series:N", alt.Tooltip("midpoint:Q", title="midpoint at step", format=",.0f")]
+    hints = [alt.Tooltip("series:N"), alt.Tooltip("midpoint:Q", title="midpoint at step", format=",.0f")]
     base = alt.Chart(thin(rows, ("series", "direction", "midpoint")))
     return [
         base.mark_point(filled=True, size=40, clip=True, yOffset=-5, opacity=0.8).encode(
-            x=theme.step_place(steps, "midpoint"), y=alt.value("height"), color=colour, shape=shape, tooltip=hints
+            x=theme.step_place(steps, "midpoint"), y=alt.YValue("height"), color=colour, shape=shape, tooltip=hints
         )
     ]

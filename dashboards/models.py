@@ -58,6 +58,6 @@ def toggle(name: str, field: str = "series") -> alt.Parameter:
     return alt.selection_point(name=name, fields=[field], bind="legend", toggle="true")
 
 
-def strength(shown: alt.Parameter, usual: float = 1.0, faint: float = 0.06) -> Any:
+def strength(shown: alt.Parameter, usual: float = 1.0, faint: float = 0.06) -> alt.OpacityValue:
     """Opacity: full for what the legend shows, nearly none for what it hides."""
-    return alt.condition(shown, alt.value(usual), alt.value(faint))
+    return alt.OpacityValue(faint, condition={"param": shown.name, "value": usual})

@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from dashboards import theme
+from dashboards import models, theme
 from dashboards.charts import Figure
 from dashboards.frames import thin
 from dashboards.gather import Gathered
@@ -149,10 +149,11 @@ def _panel(gathered: Gathered, rows: pl.DataFrame, axis: Axis, words: dict[str, 
     dash = alt.StrokeDash(
         "round:N", legend=None, scale=alt.Scale(domain=["0", "1", "2"], range=[[1, 0], [5, 3], [2, 2]])
     )
-    strength = alt.condition(words["chosen"], alt.value(0.9), alt.value(0.06))
+    strength = models.strength(words["chosen"], 0.9)
     lines = alt.Chart(shown).mark_line(clip=True).encode(
-        x=x, y=y, color=colour, strokeDash=dash, detail="curve:N", opacity=strength, order=alt.Order("step:Q"),
-        strokeWidth=alt.value(2 if len(groups) == len(gathered.groups) else 1),
+        x=x, y=y, color=colour, strokeDash=dash, opacity=strength, detail=alt.Detail("curve:N"),
+        order=alt.Order("step:Q"),
+        strokeWidth=alt.StrokeWidthValue(2 if len(groups) == len(gathered.groups) else 1),
     )  # fmt: skip
     base, hints = alt.Chart(shown).encode(x=x, y=y, color=colour), tooltip(shown, words["title"])
     points = hover_points(base, words["hover"], hints, *([words["chosen"]] if words["first"] else []))  # one for all
@@ -173,9 +174,9 @@ def _bands(gathered: Gathered, rows: pl.DataFrame, axis: Axis, drawn: tuple[Any,
     if spans.is_empty():
         return []
     x, y, colour, chosen = drawn
-    strength = alt.condition(chosen, alt.value(0.22), alt.value(0.02))
+    strength = models.strength(chosen, 0.22, 0.02)
     area = alt.Chart(thin(spans, ("group", axis.name, "value", "top"))).mark_area(clip=True)
-    return [area.encode(x=x, y=y, y2="top:Q", color=colour, opacity=strength)]
+    return [area.encode(x=x, y=y, y2=alt.Y2("top:Q"), color=colour, opacity=strength)]
 
 
 def _caption(gathered: Gathered, names: list[str], axis: Axis) -> str:

@@ -107,7 +107,7 @@ def step_scale(steps: Sequence[float]) -> dict[str, float]:
     }
 
 
-def step_place(steps: Sequence[float], field: str = "step") -> alt.X:
+def step_place(steps: Sequence[float], field: str = "step", **more: Any) -> alt.X:
     """Where something is on the step axis, without drawing that axis: for what lies behind or beside a curve.
 
     The axis is logarithmic and shows step 0. `from_step` and `to_step` narrow it from outside.
@@ -120,7 +120,7 @@ def step_place(steps: Sequence[float], field: str = "step") -> alt.X:
         # Not of the data: or each point that a hover adds would make the scale, and every mark, anew.
         domain=[alt.ExprRef("from_step"), alt.ExprRef("to_step")],
     )
-    return alt.X(f"{field}:Q", scale=scale)
+    return alt.X(f"{field}:Q", scale=scale, **more)
 
 
 def step_x(
@@ -131,7 +131,7 @@ def step_x(
     ticks = step_ticks(ends["constant"], ends["last"])
     # The axes of all layers become one, and the count that Vega gives those that state none would thin these ticks out.
     axis = alt.Axis(values=ticks, tickCount=len(ticks), labelExpr=STEP_LABEL, grid=False, labels=labels)
-    return step_place(steps, field).title(title).axis(axis)
+    return step_place(steps, field, title=title, axis=axis)
 
 
 def value_axis(domain: Sequence[float] | None = None) -> alt.Axis:
@@ -175,6 +175,11 @@ def _rounded(end: float) -> float:
 
 # The curve that a reader has clicked on in the timeline; every chart shows it thicker.
 CHOSEN = "datum.curve === chosen"
+
+
+def thickness(usual: float, *, chosen: float = 4) -> alt.StrokeWidthValue:
+    """The width of a curve, and its width where a reader has chosen it."""
+    return alt.StrokeWidthValue(usual, condition={"test": CHOSEN, "value": chosen})
 
 
 def parameters(steps: Sequence[float]) -> list[alt.Parameter]:

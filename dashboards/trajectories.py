@@ -154,14 +154,14 @@ def _lines(frame: pl.DataFrame, coloured: list[str], x: alt.X, y: alt.Y) -> list
     """The grey lines and the coloured ones, of one data set with the points that feel the pointer."""
     base, lines = alt.Chart(frame), []
     if not frame["named"].all():
-        marked = alt.condition(theme.CHOSEN, alt.value(3.5), alt.value(1))
+        marked = theme.thickness(1, chosen=3.5)
         quiet = base.transform_filter("!datum.named").mark_line(style="quiet", clip=True)
-        lines.append(quiet.encode(x=x, y=y, detail="curve:N", strokeWidth=marked))
+        lines.append(quiet.encode(x=x, y=y, detail=alt.Detail("curve:N"), strokeWidth=marked))
     if coloured:
         colour = alt.Color("place:N", scale=alt.Scale(domain=coloured), legend=None)
-        marked = alt.condition(theme.CHOSEN, alt.value(4), alt.value(2))
+        marked = theme.thickness(2)
         loud = base.transform_filter("datum.named").mark_line(clip=True)
-        lines.append(loud.encode(x=x, y=y, detail="curve:N", color=colour, strokeWidth=marked))
+        lines.append(loud.encode(x=x, y=y, detail=alt.Detail("curve:N"), color=colour, strokeWidth=marked))
     return lines
 
 
@@ -194,7 +194,7 @@ def _band(frames: Frames, rows: pl.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
     area = alt.Chart(thin(band.sort("step"), ("step", "value", "top"))).mark_area(
         style="quiet", opacity=0.25, clip=True
     )
-    return area.encode(x=x, y=y, y2="top:Q")
+    return area.encode(x=x, y=y, y2=alt.Y2("top:Q"))
 
 
 def _plural(noun: str) -> str:

@@ -1,7 +1,8 @@
 """Charts: each file beside this one holds one, a function from a run's frames to an Altair chart.
 
 Adding one is one file: decorate the function with `@chart` and say which metrics it needs. Its `description` is
-the caption that the report prints; conditions (task, n, seed) are added there for every chart alike.
+the caption that the report prints; conditions (task, n, seed) are added there for every chart alike. Give channels as
+objects, `alt.Detail("curve:N")`: what one of text stands for Altair finds by reading its whole schema each time.
 """
 
 from __future__ import annotations

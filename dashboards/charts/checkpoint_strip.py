@@ -26,7 +26,8 @@ def checkpoint_strip(frames: Frames) -> Drawing:
     said = ", ".join(f"{counts[state]:,} {state}" for state in STATES if state in counts)
     axis = alt.Axis(domain=False, ticks=False, labelPadding=8)
     y = alt.Y("series:N", title=None, scale=alt.Scale(domain=names), axis=axis)
-    hints = ["series:N", alt.Tooltip("step:Q", format=","), "status:N", "revision:N", "note:N"]
+    hints = [alt.Tooltip("series:N"), alt.Tooltip("step:Q", format=","),
+             *(alt.Tooltip(f"{name}:N") for name in ("status", "revision", "note"))]  # fmt: skip
     good, bad = frame.filter(pl.col("status") == "measured"), frame.filter(pl.col("status") != "measured")
     place = {"x": theme.step_x(frames.steps()), "y": y, "tooltip": hints}
     layers = []

@@ -45,14 +45,15 @@ def _panel(frames: Frames, rows: pl.DataFrame, series: str) -> Drawing:
     colour = alt.Color("shape:N", scale=alt.Scale(domain=list(SHAPES)), legend=None)
     x = alt.X("share:Q", title="share of tokens", axis=alt.Axis(format="%", grid=False, tickCount=4))
     base = alt.Chart(thin(shares, ("shape", "share", "n", "said"))).encode(x=x, y=y)
-    hints = ["shape:N", alt.Tooltip("n:Q", title="tokens"), alt.Tooltip("share:Q", format=".1%")]
+    hints = [alt.Tooltip("shape:N"), alt.Tooltip("n:Q", title="tokens"), alt.Tooltip("share:Q", format=".1%")]
     bars = base.mark_bar(height=12).encode(color=colour, tooltip=hints)
-    said = base.mark_text(style="note", align="left", dx=4).encode(text="said:N")
+    said = base.mark_text(style="note", align="left", dx=4).encode(text=alt.Text("said:N"))
     keys = [name for name in ("series", "layer", "head", "index", "label") if name in rows.columns]
     found = rows.join(shapes(rows).drop_nulls("shape").select(*keys, "shape"), on=keys, nulls_equal=True)
     curves = found.group_by("shape", "step").agg(pl.col("value").median()).sort("shape", "step")
     lines = alt.Chart(thin(curves, ("shape", "step", "value"))).mark_line(clip=True).encode(
-        x=theme.step_x(frames.steps()), color=colour, tooltip=["shape:N", alt.Tooltip("step:Q", format=",")],
+        x=theme.step_x(frames.steps()), color=colour,
+        tooltip=[alt.Tooltip("shape:N"), alt.Tooltip("step:Q", format=",")],
         y=alt.Y("value:Q", title="median loss (nats)", scale=alt.Scale(zero=False)),
     )  # fmt: skip
     left = Panel(layer=[bars, said], width=190, height=220, title=series)

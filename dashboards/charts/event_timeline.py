@@ -109,10 +109,10 @@ def _panel(frames: Frames, rows: pl.DataFrame, number: int, families: list[str])
     layers = [
         *_joins(frames, rows, y),
         base.mark_rule(style="quiet", strokeWidth=1.5, clip=True).encode(
-            opacity=_strength(1), x=theme.step_place(steps, "onset"), x2="completion:Q"),
+            opacity=_strength(1), x=theme.step_place(steps, "onset"), x2=alt.X2("completion:Q")),
         base.mark_bar(style="quiet", height=9, clip=True).encode(
             opacity=_strength(0.45),
-            x=theme.step_place(steps, "lower"), x2="upper:Q", tooltip=_tooltip()),
+            x=theme.step_place(steps, "lower"), x2=alt.X2("upper:Q"), tooltip=_tooltip()),
         base.mark_point(style="quiet", filled=True, size=70, clip=True).encode(
             opacity=_strength(1),
             x=theme.step_x(steps, field="midpoint"), tooltip=_tooltip(), shape=alt.Shape(
@@ -132,10 +132,10 @@ def _colour(families: list[str]) -> Any:
     return colour if few == families else alt.when(alt.FieldOneOfPredicate(field="about", oneOf=few)).then(colour)
 
 
-def _strength(usual: float) -> Any:
+def _strength(usual: float) -> alt.OpacityValue:
     """Faint where the change is small, strong where a reader has chosen the curve."""
-    chosen = alt.when(theme.CHOSEN).then(alt.value(0.95))
-    return chosen.when("!datum.large").then(alt.value(0.4 * usual)).otherwise(alt.value(usual))
+    chosen, small = {"test": theme.CHOSEN, "value": 0.95}, {"test": "!datum.large", "value": 0.4 * usual}
+    return alt.OpacityValue(usual, condition=[chosen, small])
 
 
 def _joins(frames: Frames, rows: pl.DataFrame, y: alt.Y) -> list[alt.Chart]:
@@ -153,7 +153,7 @@ def _joins(frames: Frames, rows: pl.DataFrame, y: alt.Y) -> list[alt.Chart]:
     base = alt.Chart(thin(pl.DataFrame(boxes), ("row", "last_row", "lower", "upper")))
     return [
         base.mark_rect(style="band", opacity=0.10, clip=True, cornerRadius=3).encode(
-            x=theme.step_place(frames.steps(), "lower"), x2="upper:Q",
+            x=theme.step_place(frames.steps(), "lower"), x2=alt.X2("upper:Q"),
             y=y.bandPosition(0), y2=alt.Y2("last_row:N", bandPosition=1))
     ]  # fmt: skip
 
@@ -162,7 +162,7 @@ def _checkpoints(frames: Frames, series: list[str]) -> alt.Chart:
     measured = frames.measurements.filter(pl.col("series").is_in(series) & pl.col("value").is_not_null())
     at = alt.Chart(measured.select(pl.col("step").unique().sort()))
     ticks = at.mark_tick(style="quiet", thickness=1, height=6, clip=True, yOffset=-3)
-    return ticks.encode(x=theme.step_place(frames.steps()), y=alt.value("height"))
+    return ticks.encode(x=theme.step_place(frames.steps()), y=alt.YValue("height"))
 
 
 def _tooltip() -> list[alt.Tooltip]:

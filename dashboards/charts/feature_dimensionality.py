@@ -53,10 +53,10 @@ def _panel(frames: Frames, series: str) -> Panel:
     levels = pl.DataFrame({"level": list(LEVELS), "value": list(LEVELS.values()), "at": places})
     rules = alt.Chart(levels).mark_rule(style="quiet", strokeDash=[3, 3], opacity=0.8).encode(y=y)
     words = alt.Chart(levels).mark_text(style="note", align="left", dx=6)
-    named = words.encode(x=alt.value("width"), y=alt.Y("at:Q"), text="level:N")
-    marked = alt.condition(theme.CHOSEN, alt.value(4), alt.value(1.6))
+    named = words.encode(x=alt.XValue("width"), y=alt.Y("at:Q"), text=alt.Text("level:N"))
+    marked = theme.thickness(1.6)
     lines = alt.Chart(frame).mark_line(style="band", opacity=0.75, clip=True)
-    lines = lines.encode(x=x, y=y, detail="curve:N", strokeWidth=marked)
+    lines = lines.encode(x=x, y=y, detail=alt.Detail("curve:N"), strokeWidth=marked)
     points = hover_points(
         alt.Chart(frame).encode(x=x, y=y),
         f"near_dimensionality_{frames.series_names().index(series)}",

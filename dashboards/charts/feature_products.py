@@ -69,5 +69,5 @@ def _matrix(rows: pl.DataFrame, side: int, largest: float) -> alt.Chart:
     return alt.Chart(frame).mark_rect(stroke=None).encode(
         x=alt.X("column:O", title=None, axis=alt.Axis(labelAngle=0, ticks=False)),
         y=alt.Y("row:O", title=None, axis=alt.Axis(ticks=False)),
-        color=colour, tooltip=["row:O", "column:O", alt.Tooltip("value:Q", format=".3~g")],
+        color=colour, tooltip=[alt.Tooltip("row:O"), alt.Tooltip("column:O"), alt.Tooltip("value:Q", format=".3~g")],
     )  # fmt: skip

@@ -98,14 +98,13 @@ def _panel(frames: Frames, rows: pl.DataFrame, shaded: list[Phase], words: dict[
     legend = alt.Legend(title=None, orient="top", columns=3, offset=offset, symbolType="stroke", symbolOpacity=1)
     shown = models.toggle(f"shown_{words['name']}", "measure")
     colour = alt.Color("measure:N", scale=alt.Scale(domain=names), legend=legend)
-    marked = alt.condition(theme.CHOSEN, alt.value(4), alt.value(2))
     base = alt.Chart(frame).encode(x=x, y=y, color=colour)
     hints = tooltip(frame.drop("place"), words["y"])
     layers = [
         *_shading(shaded, frames.steps(), named=words["first"]),
         base.mark_line(clip=True).encode(
-            detail="curve:N", strokeWidth=marked, opacity=models.strength(shown), strokeDash=BESIDE
-        ),
+            detail=alt.Detail("curve:N"), strokeWidth=theme.thickness(2), opacity=models.strength(shown),
+            strokeDash=BESIDE),
         *hover_points(base, words["name"], hints, shown),
         *failures(frames, rows["series"][0]),
     ]
@@ -119,9 +118,9 @@ def _shading(shaded: list[Phase], steps: list[int], *, named: bool) -> list[alt.
     strength = alt.Opacity("phase:O", legend=None, scale=alt.Scale(
         domain=[phase.name for phase in shaded], range=[0.05, 0.14, 0.24]))  # fmt: skip
     base = alt.Chart(pl.DataFrame(rows)).encode(x=theme.step_place(steps, "first"))
-    hints = ["phase:N", alt.Tooltip("first:Q", title="from step", format=",.0f"),
+    hints = [alt.Tooltip("phase:N"), alt.Tooltip("first:Q", title="from step", format=",.0f"),
              alt.Tooltip("last:Q", title="to step", format=",.0f")]  # fmt: skip
-    layers = [base.mark_rect(style="band", clip=True).encode(x2="last:Q", opacity=strength, tooltip=hints)]
+    layers = [base.mark_rect(style="band", clip=True).encode(x2=alt.X2("last:Q"), opacity=strength, tooltip=hints)]
     if named:
         layers += [mark for place, phase in enumerate(shaded) for mark in _name(base, phase, place, steps)]
     return layers
@@ -136,8 +135,8 @@ def _name(base: alt.Chart, phase: Phase, place: int, steps: list[int]) -> list[a
     own = base.transform_filter(f"datum.phase === {theme.literal(phase.name)}")
     text = own.mark_text(style="note", align="right" if late else "left", baseline="bottom", dx=-4 if late else 4,
                          dy=-2, fontStyle="italic")  # fmt: skip
-    pole = own.mark_rule(style="quiet").encode(y=alt.value(up - LINE), y2=alt.value(0))
-    return [pole, text.encode(text="phase:N", y=alt.value(up))]
+    pole = own.mark_rule(style="quiet").encode(y=alt.YValue(up - LINE), y2=alt.Y2Value(0))
+    return [pole, text.encode(text=alt.Text("phase:N"), y=alt.YValue(up))]
 
 
 def _share(step: float, ends: dict[str, float]) -> float:

@@ -91,6 +91,6 @@ def _panel(rows: pl.DataFrame, title: str, drawn: dict[str, Any]) -> Panel:
     said = "'step ' + format(datum.step, ',')"
     text = steps.transform_filter(now).transform_calculate(said=said).mark_text(
         style="note", align="left", baseline="bottom", dy=-4
-    ).encode(x=alt.value(0), y=alt.value(0), text="said:N")  # fmt: skip
+    ).encode(x=alt.XValue(0), y=alt.YValue(0), text=alt.Text("said:N"))  # fmt: skip
     size = {"width": drawn["cell"] * rows["head"].n_unique(), "height": drawn["cell"] * rows["layer"].n_unique()}
     return Panel(layer=[cells, text], title=alt.TitleParams(title, offset=16), **size)

@@ -40,9 +40,10 @@ def layer_multiples(frames: Frames, metric: str) -> Drawing:
         own = rows.filter(pl.col("layer") == layer)
         kept = widest(own)
         frame = thin(own.filter(pl.col("place").is_in(kept[:limit])), ("place", "curve", "step", "value", "stderr"))
-        x = theme.step_place(frames.steps()).title(None).axis(alt.Axis(labels=False, ticks=False, grid=False))
+        axis = alt.Axis(labels=False, ticks=False, grid=False)
+        x = theme.step_place(frames.steps(), title=None, axis=axis)
         lines = alt.Chart(frame).mark_line(style="band", opacity=0.7, clip=True).encode(
-            x=x, y=y, detail="curve:N", strokeWidth=alt.condition(theme.CHOSEN, alt.value(3.5), alt.value(1)),
+            x=x, y=y, detail=alt.Detail("curve:N"), strokeWidth=theme.thickness(1, chosen=3.5),
             tooltip=[alt.Tooltip("place:N", title="where")])  # fmt: skip
         panels.append(lines.properties(title=f"layer {layer}", width=_width(layers), height=HEIGHT))
     columns = min(COLUMNS, len(panels))

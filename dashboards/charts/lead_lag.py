@@ -95,7 +95,7 @@ def _panel(rows: pl.DataFrame, ends: list[float]) -> Panel:
     for test, style in ((f"datum.order === {theme.literal(UNTOLD)}", "quiet"),
                         (f"datum.order !== {theme.literal(UNTOLD)}", "band")):  # fmt: skip
         part = base.transform_filter(test).encode(y=y, tooltip=_hints())
-        layers += [part.mark_rule(style=style, strokeWidth=5, opacity=0.45).encode(x=low, x2="high:Q"),
+        layers += [part.mark_rule(style=style, strokeWidth=5, opacity=0.45).encode(x=low, x2=alt.X2("high:Q")),
                    part.mark_point(style=style, filled=True, size=60, opacity=1).encode(x=x)]  # fmt: skip
     title = alt.TitleParams(rows["series"][0], frame="bounds")
     return Panel(layer=layers, width=theme.WIDTH - MARGIN, height=ROW * len(labels) + 6, title=title)

@@ -49,12 +49,12 @@ def per_token_trajectory(frames: Frames) -> Drawing:
         scale=alt.Scale(zero=False, padding=18),
     )
     base = alt.Chart(thin(placed, ("series", "step", "first", "second"))).encode(x=across, y=up, color=colour)
-    hints = ["series:N", alt.Tooltip("step:Q", format=","),
+    hints = [alt.Tooltip("series:N"), alt.Tooltip("step:Q", format=","),
              alt.Tooltip("first:Q", title="first component", format=".3~g"),
              alt.Tooltip("second:Q", title="second component", format=".3~g")]  # fmt: skip
     labelled = alt.Chart(thin(_labelled(placed), ("series", "step", "first", "second", "said")))
     strength = models.strength(shown)
-    words = labelled.encode(x=across, y=up, text="said:N", opacity=strength)
+    words = labelled.encode(x=across, y=up, text=alt.Text("said:N"), opacity=strength)
     # Twice: below the letters a rim in the colour of the ground, so that no path runs through them.
     text = [words.mark_text(style=style, align="left", dx=7, dy=-6) for style in ("halo", "strong")]
     marks = labelled.mark_point(filled=True, size=60).encode(x=across, y=up, color=colour, opacity=strength)

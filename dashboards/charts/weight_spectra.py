@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 
-from dashboards import theme
+from dashboards import models, theme
 from dashboards.charts import chart
 from dashboards.frames import Frames, thin
 from dashboards.marks import hover_points, tooltip
@@ -65,9 +65,9 @@ def _panel(frames: Frames, rows: pl.DataFrame, kinds: list[str], shown: alt.Para
         legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolOpacity=1)
         base = base.encode(color=alt.Color("kind:N", scale=alt.Scale(domain=kinds), legend=legend))
     lines = base.mark_line(clip=True) if kinds else base.mark_line(clip=True, style="quiet")
-    marked = alt.condition(theme.CHOSEN, alt.value(4), alt.value(1.4))
+    marked = theme.thickness(1.4)
     lines = lines.encode(
-        detail="curve:N", strokeWidth=marked, opacity=alt.condition(shown, alt.value(0.9), alt.value(0.06))
+        detail=alt.Detail("curve:N"), strokeWidth=marked, opacity=models.strength(shown, 0.9)
     )
     title = frames.title(metric) + (f", {series}" if len(frames.series_names()) > 1 else "")
     name = f"near_{metric}_{frames.series_names().index(series)}"
