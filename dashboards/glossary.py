@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-import polars as pl
-
 from dashboards.frames import Frames
+from dashboards.named import phase_changes
 from dashboards.theme import P95
 
 MAX_METRICS = 12  # in the list of words; every figure says the question of its own metric
 Word = tuple[str, str]
+FIELD = {
+    "series": "the training of one model, as a row of checkpoints",
+    "checkpoint": "the model as it was saved at one step of its training; a step is one update of its weights",
+    "token, context": "what a language model reads piece by piece, a word or a part of one, is a token; the tokens "
+                      "before the one that it predicts are its context",
+    "head, L1H0": "each layer of a transformer has attention heads, each of which looks back at earlier tokens in a "
+                  "way of its own. L1H0 is head 0 of layer 1; both are counted from 0",
+    "loss, nats": "how far predictions are from what came: the negative natural logarithm of the probability that the "
+                  "model gave it, so that 0 is certainty and lower is better",
+    "task, n, hash": "below each figure: the fixed inputs on which its numbers were measured, of how many of them a "
+                     "number is the mean, and what identifies them",
+}  # fmt: skip
 
 
 def question(frames: Frames, metrics: tuple[str, ...]) -> str:
@@ -18,13 +29,31 @@ def question(frames: Frames, metrics: tuple[str, ...]) -> str:
 
 def words(frames: Frames) -> list[Word]:
     """The words that this report uses, in the order in which a reader meets them."""
-    return [*_words_of_changes(frames), *_words_of_metrics(frames)]
+    return [*_words_of_runs(frames), *_words_of_changes(frames), *_words_of_phases(frames), *_words_of_metrics(frames)]
+
+
+def _words_of_runs(frames: Frames) -> list[Word]:
+    """The field's own words, those that this run's metrics and figures use."""
+    names = frames.names()
+    said = " ".join(f"{frames.title(name)} {frames.question(name)}".lower() for name in names)
+    used = {
+        "series": bool(names), "checkpoint": bool(names), "token, context": "token" in said or "context" in said,
+        "head, L1H0": frames.measurements["head"].drop_nulls().len() > 0,
+        "loss, nats": "nats" in {frames.unit(name) for name in names},
+        "task, n, hash": bool(names) and frames.tasks.height > 0,
+    }  # fmt: skip
+    return [(word, FIELD[word]) for word, there in used.items() if there]
+
+
+def _words_of_phases(frames: Frames) -> list[Word]:
+    found = {change.rule: change.meaning() for change in phase_changes(frames)} if frames.events.height else {}
+    return [(rule, meaning) for rule, meaning in found.items() if meaning]
 
 
 def _words_of_changes(frames: Frames) -> list[Word]:
     if frames.events.is_empty():
         return []
-    told = [
+    return [
         ("curve", "one metric of one series in one place of it, such as one head, over the checkpoints"),
         ("change", "a stretch of a curve in which it moves faster, over the logarithm of the step, than gradual "
                    "learning would: a rise or fall, a bulge off the trend, a halt, a bend or a spike"),
@@ -35,9 +64,6 @@ def _words_of_changes(frames: Frames) -> list[Word]:
               "curves that were looked at. p is the same for this curve alone"),
         ("small change", "one of less than a tenth of its metric's range: as sure as its q says, but little"),
     ]  # fmt: skip
-    if frames.events.filter(pl.col("head").is_not_null()).height:
-        told.append(("L1H0", "head 0 of layer 1; both are counted from 0"))
-    return told
 
 
 def _words_of_metrics(frames: Frames) -> list[Word]:

@@ -18,9 +18,9 @@ from dashboards.frames import Frames
 from dashboards.gradual import told as gradually
 from dashboards.moments import Moment, moments
 from dashboards.named import PhaseChange, lead_of, phase_changes
-from dashboards.order import comes_before, order
+from dashboards.order import told as order_told
 from dashboards.theme import P95, interval, number, step
-from dashboards.wording import aside, count, detail, doubt, join, lower, remark, sureness, verb
+from dashboards.wording import aside, at, count, detail, doubt, join, lower, remark, sureness, verb
 
 MAX_PLACES = 6
 MAX_NAMED = 4  # changes in a headline
@@ -150,9 +150,9 @@ def _finding(frames: Frames, group: pl.DataFrame) -> Finding:
     short = f"{lower(did)}{_where(frames, event, places, listed=False)}"
     claim = f"{did}{_where(frames, event, places)}"
     said = detail(event)
-    said = f"Largest in {event['place']}: {said}." if len(places) > 1 else f"{said[:1].upper()}{said[1:]}."
+    said = f"Largest in {at(event)}: {said}." if len(places) > 1 else f"{said[:1].upper()}{said[1:]}."
     less = aside(event)
-    less = f"Largest in {event['place']}{f': {less}' * bool(less)}" if len(places) > 1 else less[:1].upper() + less[1:]
+    less = f"Largest in {at(event)}{f': {less}' * bool(less)}" if len(places) > 1 else less[:1].upper() + less[1:]
     spread = f"All {group.height} midpoints lie between steps {interval(*_ends(group))}." if group.height > 1 else ""
     less = " ".join([*[f"{less}."] * bool(less), spread, *[f"{text}." for text in remark(event)]]).strip()
     said = " ".join([said, *[spread] * bool(spread), *[f"{text}." for text in remark(event)]])
@@ -170,6 +170,8 @@ def _where(frames: Frames, event: dict[str, Any], places: list[str], *, listed: 
     if places == [""]:
         return ""
     total = frames.n_curves(event["metric"], event["series"])
+    if event["label"] is not None:
+        places = [f"“{place}”" for place in places]
     if total == 1 or (len(places) == 1 and not listed):
         return f" in {places[0]}"
     kind = "heads" if event["head"] is not None else "layers" if event["layer"] is not None else "curves"
@@ -224,22 +226,9 @@ def _orders(frames: Frames, findings: list[Finding]) -> list[Remark]:
         # A spike is a checkpoint that stands out, not something that emerges.
         own = [finding for finding in findings if finding.series == series and finding.strongest["kind"] != "spike"]
         found = [finding.strongest for finding in own if finding.large] or [finding.strongest for finding in own]
-        tiers = order([event for event in found if None not in (event["lower"], event["upper"])], frames.steps(series))
-        named = [_tier(frames, tier, frames.steps(series)) for tier in tiers]
-        if len(named) > 1:
-            lines.append(Remark(series, f"first {'; then '.join(named)}."))
-        elif tiers and len(tiers[0]) > 1:
-            lines.append(Remark(series, f"{named[0]}."))
+        if text := order_told(frames, found, frames.steps(series)):
+            lines.append(Remark(series, text))
     return lines
-
-
-def _tier(frames: Frames, tier: list[dict[str, Any]], steps: list[int]) -> str:
-    ends = interval(min(event["lower"] for event in tier), max(event["upper"] for event in tier))
-    named = join([_label(frames, event) for event in tier[:MAX_PLACES]] + ["others"] * (len(tier) > MAX_PLACES))
-    chained = any(comes_before(one, two, steps) for one, two in itertools.permutations(tier, 2))
-    unordered = ", each overlapping the next" if chained else ", in an order that the checkpoints do not tell"
-    unordered = unordered if len(tier) > 1 else ""
-    return f"{named} (steps {ends}){unordered}"
 
 
 def _absent(frames: Frames) -> list[Remark]:
@@ -267,7 +256,7 @@ def _quiet(frames: Frames, rows: pl.DataFrame, metric: str) -> str:
     curves = frames.n_curves(metric, series)
     way = gradually(rows) if curves == 1 else ""
     jump = (_jump(rows) or f"; {way}" * bool(way)) if curves == 1 else ""
-    spread = " to ".join(number(end) for end in frames.ends(metric, series))
+    spread = "values from " + " to ".join(number(end) for end in frames.ends(metric, series))
     return f"{lower(frames.title(metric))} ({count(curves, 'curve')}, {spread}{jump})"
 
 
@@ -284,9 +273,3 @@ def _jump(rows: pl.DataFrame) -> str:
             ends = f"{step(one['step'])} and {step(two['step'])}"
             return f"; nearly all of its change lies in the one gap between steps {ends}"
     return ""
-
-
-def _label(frames: Frames, event: dict[str, Any]) -> str:
-    place = f" ({event['place']})" if event["place"] else ""
-    verb = {"up": "the rise", "down": "the fall"}.get(event["direction"], "the change")
-    return f"{verb} of {lower(frames.title(event['metric']))}{place}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import polars as pl
@@ -17,6 +18,13 @@ VERBS = {
 }  # fmt: skip
 _PEOPLE = ("Bayes", "Fisher", "Fourier", "Frobenius", "Gini", "Hessian", "Jaccard", "Pearson", "Shannon", "Spearman")
 PLAIN = ("on log10 of the value", "steps are ")  # notes that say how an event was found, and no doubt about it
+# Notes of the detector as a reader who does not know it needs them.
+TOLD = {
+    "on log10 of the value, which changes by": "seen on a logarithmic scale: log₁₀ of the value changes by",
+    "between two checkpoints: sharpness is an upper bound": "it may have been quicker: all of it fits between two "
+    "checkpoints",
+    " checkpoints after it": " checkpoints after it: it may not be over",
+}
 Event = dict[str, Any]
 
 
@@ -62,8 +70,14 @@ def aside(event: Event) -> str:
 
 def remark(event: Event) -> list[str]:
     """The parts of an event's note that explain and do not cast doubt."""
-    parts = shorten(event["note"] or "", 300).split("; ")
-    return [part[:1].upper() + part[1:] for part in parts if part.startswith(PLAIN)]
+    parts = [_told(part) for part in shorten(event["note"] or "", 300).split("; ") if part.startswith(PLAIN)]
+    return [part[:1].upper() + part[1:] for part in parts]
+
+
+def _told(note: str) -> str:
+    for said, meant in TOLD.items():
+        note = note.replace(said, meant)
+    return re.sub(r"(?<![\w.])-(?=\d)", "−", note)
 
 
 def sureness(event: Event) -> str:
@@ -77,13 +91,18 @@ def doubt(group: pl.DataFrame) -> str:
     """Why events, the largest first, may be less than they seem: the note, or what the flags say, or nothing."""
     notes = [shorten(note, 300) for note in group["note"].head(1).drop_nulls().to_list() if note]
     if notes:
-        return "; ".join(part for part in notes[0].split("; ") if not part.startswith(PLAIN))
+        return "; ".join(_told(part) for part in notes[0].split("; ") if not part.startswith(PLAIN))
     doubts = []
     if "tentative" in group.columns and group["tentative"].fill_null(value=False).all():
         doubts.append("tentative: too little was measured after it to see it settle")
     if "resolved" in group.columns and not group["resolved"].fill_null(value=True).any():
         doubts.append("the whole change fits between two checkpoints, so it may have been quicker")
     return "; ".join(doubts)
+
+
+def at(event: Event) -> str:
+    """Where a change is; a label in quotes, for it may be any word, such as “none”."""
+    return f"“{event['place']}”" if event["label"] and event["place"] == event["label"] else event["place"]
 
 
 def lower(title: str) -> str:

@@ -90,7 +90,12 @@ def recipe(folders: dict[str, Path]) -> Recipe:
     return Recipe(
         name="demo",
         title="Induction heads form in two layers, not in one",
-        description="A two-layer attention-only transformer and its one-layer control, trained on repeated passages.",
+        description=(
+            "Two small language models read passages that repeat. To foretell a word of the second copy, a model has "
+            "to find where the word before it stood in the first, and what followed there: a head that does so is an "
+            "induction head. It needs a head in the layer below that tells it which word each word follows, so it can "
+            "form in the model of two layers and not in its control, which has one."
+        ),
         series=tuple(SeriesEntry(name=name, source=f"folder:{path}") for name, path in folders.items()),
         metrics=(
             "prefix_matching", "previous_token_attention", "duplicate_token_attention", "loss", "loss_by_position",

@@ -143,7 +143,7 @@ def hostile_run(folder: Path) -> Path:
 
 def test_hostile_names_show_as_text(tmp_path: Path) -> None:
     page = Page(write_report(hostile_run(tmp_path / "run"), pictures=False))
-    assert sum(tag == "script" for tag, _ in page.tags) == 3
+    assert sum(tag == "script" for tag, _ in page.tags) == 4
     assert sum(tag == "title" for tag, _ in page.tags) == 1
     assert "<script>alert('1')</script>" in page.text
     markdown = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")

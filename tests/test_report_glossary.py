@@ -23,14 +23,19 @@ def test_every_metric_has_a_question_that_the_store_keeps() -> None:
 
 def test_the_words_of_a_report_are_those_it_uses(tmp_path: Path) -> None:
     told = dict(words(read_frames(write_induction_run(tmp_path / "run"))))
-    assert told["L1H0"] == "head 0 of layer 1; both are counted from 0"
+    assert told["head, L1H0"].endswith("L1H0 is head 0 of layer 1; both are counted from 0")
+    assert told["induction heads form"].startswith("heads come to attend to what followed")
+    assert {"series", "checkpoint", "token, context", "loss, nats", "task, n, hash"} <= set(told)
     assert told["Prefix matching"] == ASKED
     assert {"curve", "midpoint", "q"} <= set(told)
     assert "Excluded loss" not in told
 
 
 def test_without_a_change_no_word_of_changes_is_explained() -> None:
-    assert dict(words(heads(4, [0, 10], question=ASKED))) == {"Prefix matching": ASKED}
+    told = dict(words(heads(4, [0, 10], question=ASKED)))
+    assert told["Prefix matching"] == ASKED
+    assert {"series", "checkpoint", "head, L1H0"} <= set(told)
+    assert not {"curve", "midpoint", "q", "induction heads form"} & set(told)
     assert words(prepare(tables([]))) == []
 
 
