@@ -225,14 +225,22 @@ def test_a_long_history_without_a_change_has_no_event():
 
 def test_stretches_weigh_what_they_hold():
     step = np.arange(2000, dtype=float)
-    at, mean, error = measured(step, step % 2, np.full(2000, 0.5))
+    at, mean, error = measured(step, np.full(2000, 3.0), np.full(2000, 0.5))
     assert len(at) == len(mean) == len(error) <= MOST
     assert at[0] == 0
     assert np.all(np.diff(at) > 0)
-    inside = (step > at[-2]) & (step > (at[-2] + at[-1]) / 2)
+    assert mean == pytest.approx(3.0)
     assert error[0] == 0.5
-    assert error[-1] == pytest.approx(0.5 / np.sqrt(inside.sum()), rel=0.2)
-    assert mean[-1] == pytest.approx(0.5, abs=0.1)
+    last = np.sum(step > 10 ** (x_of(step[-1]) * (1 - 1 / MOST)) - 1)
+    assert error[-1] == pytest.approx(0.5 / np.sqrt(last), rel=0.1)
     short = measured(step[:MOST], step[:MOST], None)
     assert np.array_equal(short[0], step[:MOST])
     assert short[2] is None
+
+
+def test_a_mean_of_wandering_checkpoints_is_hardly_surer_than_one():
+    step, random = np.arange(20_000, dtype=float), np.random.default_rng(0)
+    for wandering, least, most in ((False, 22.0, 33.0), (True, 0.3, 3.0)):
+        noise = random.normal(size=20_000)
+        error = measured(step, np.cumsum(noise) if wandering else noise)[2]
+        assert least < error[0] / error[-1] < most

@@ -53,9 +53,9 @@ def detect_curve(step: Array, value: Array, stderr: Array | None = None) -> list
 
     `step`, `value`, `stderr`: one number a checkpoint, in any order; NaN values are gaps. Values that are positive
     and span more than two orders of magnitude are looked at on the log as well, and p-values doubled for it.
-    Empty where fewer than 8 checkpoints were measured or all values are equal. More than 512 checkpoints are looked at
+    Empty where fewer than 8 checkpoints were measured or all values are equal. More than 256 checkpoints are looked at
     as means over even stretches of the log axis, which the note of each event says: what goes up and down again within
-    a five-hundredth of the axis is not seen.
+    a stretch is not seen.
     Raises ValueError where the arrays differ in length or a step is negative.
     """
     step, value = np.asarray(step, dtype=float), np.asarray(value, dtype=float)

@@ -13,7 +13,8 @@ Array = NDArray[np.float64]
 
 FEWEST = 8  # below, a level before and a level after cannot be told from noise
 FLOOR = 0.01  # noise sd is never below this share of the curve's range
-MOST = 512  # beyond, checkpoints are taken together: fitting costs with the cube of their number
+MOST = 256  # beyond, checkpoints are taken together: p-values are known to hold for so many, and fits cost the cube
+WANDERING = 0.999  # lag-one correlation that is not told from a random walk
 SPAN = 100.0  # values that differ by more than this factor are looked at on the log as well
 
 
@@ -55,8 +56,8 @@ def relative_noise(stderr: Array | None, size: int) -> Array | None:
 def measured(step: Array, value: Array, stderr: Array | None = None) -> tuple[Array, Array, Array | None]:
     """The checkpoints that were measured, in order; of more than `MOST`, means over even stretches of the log axis.
 
-    A mean of n checkpoints has the standard error of n independent ones; where no standard errors are given, that of
-    one is estimated from the differences between neighbours.
+    A mean of n checkpoints is as sure as its neighbours are independent, and no surer than the means themselves agree
+    from one to the next. Without standard errors that of one checkpoint is read off the curve.
     """
     keep = np.isfinite(step) & np.isfinite(value)
     order = np.argsort(step[keep], kind="stable")
@@ -67,14 +68,36 @@ def measured(step: Array, value: Array, stderr: Array | None = None) -> tuple[Ar
     x = axis(s)
     stretch = np.minimum((x - x[0]) / (x[-1] - x[0]) * MOST, MOST - 1).astype(int)
     stretch = np.unique(stretch, return_inverse=True)[1]
-    n = np.bincount(stretch)
-    if se is None:
-        se = np.full(len(s), np.median(np.abs(np.diff(v))) / (0.6745 * np.sqrt(2.0)))
-    return (
-        10.0 ** (np.bincount(stretch, x) / n) - 1.0,
-        np.bincount(stretch, v) / n,
-        np.sqrt(np.bincount(stretch, se**2)) / n,
-    )
+    n = np.bincount(stretch).astype(float)
+    noise, kinship = _between_neighbours(v)
+    alone = np.bincount(stretch, np.full(len(s), noise**2) if se is None else se**2) / n
+    x, v = np.bincount(stretch, x) / n, np.bincount(stretch, v) / n
+    return 10.0**x - 1.0, v, np.maximum(np.sqrt(alone / _worth(n, kinship)), _bend(v))
+
+
+def _between_neighbours(value: Array) -> tuple[float, float]:
+    """Standard deviation and lag-one correlation of the noise about a smooth curve, as of an autoregression.
+
+    Of the differences over one and over two checkpoints, which a slow trend hardly touches: their variances are
+    2 s² (1 - r) and 2 s² (1 - r²). Read off their middle halves, which an event or a spike does not touch either.
+    """
+    one, two = (float(np.subtract(*np.quantile(value[lag:] - value[:-lag], (0.75, 0.25)))) / 1.349 for lag in (1, 2))
+    kinship = float(np.clip((two / one) ** 2 - 1.0, 0.0, WANDERING)) if one > 0 else 0.0
+    return one / np.sqrt(2.0 * (1.0 - kinship)), kinship
+
+
+def _worth(n: Array, kinship: float) -> Array:
+    """How many independent numbers have a mean as certain as that of n neighbours of this lag-one correlation."""
+    shared = kinship * (n - (1.0 - kinship**n) / (1.0 - kinship)) / (1.0 - kinship)
+    return n**2 / (n + 2.0 * shared)
+
+
+def _bend(value: Array) -> Array:
+    """The noise that shows in how a curve bends from one number to the next: a running median over a sixth of it."""
+    bend = np.pad(np.abs(np.diff(value, 2)), 1, mode="edge") / (0.6745 * np.sqrt(6.0))
+    window = len(value) // 6 // 2 * 2 + 1
+    padded = np.pad(bend, window // 2, mode="edge")
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
 
 
 def prepare(step: Array, value: Array, stderr: Array | None = None) -> tuple[Curve, float, float] | None:

@@ -1,9 +1,10 @@
 """How often curves without events are said to have one, and how small their p-values are.
 
-    python tests/benchmarks/nulls.py [--seed 5003] [--count 1200]
+    python tests/benchmarks/nulls.py [--seed 5003] [--count 1200] [--long]
 
 Every curve draws its history (log-spaced, even in steps, powers of two and then even, gappy, staged, a block missing; 8
 to 200 checkpoints), what it does (flat, power laws, drift, walks ...), its noise, and whether it has standard errors.
+With `--long` every history is of 20,000 checkpoints, as when a loss is logged at each step.
 A p-value is honest where the share of curves with one at most p is p. The constants of `p_value` in
 `dynamics/events/thresholds.py` were read off 5,393 curves drawn like these.
 """
@@ -33,7 +34,8 @@ CURVES = ("flat", "power law", "rising power law", "drift", "walk in log-steps",
           "autoregressive", "uneven noise", "heavy tails", "accuracy", "returning walk", "two power laws")  # fmt: skip
 WANDERING = ("drift", "walk in log-steps", "walk in checkpoints", "returning walk")
 LEVELS = (0.002, 0.005, 0.01, 0.025, 0.05)
-SIZES = (8, 24, 35, 60, 100, 250)
+LONG = 20_000
+SIZES = (8, 24, 35, 60, 100, 250, LONG + 1)
 
 
 def _thinned(random: Random, steps: Array, most: float) -> Array:
@@ -143,13 +145,15 @@ def judge(step: Array, value: Array, error: Array | None) -> tuple[bool, float]:
     return curve.noise.models[null.noise].family >= 0, smallest
 
 
-def table(seed: int, count: int) -> None:
+def table(seed: int, count: int, *, long: bool = False) -> None:
     """Print the share of curves with an event and with small p-values: by noise and size, by history, by curve."""
     rows: list[tuple[tuple[str, str, str], float]] = []
     for k in range(count):
         random = np.random.default_rng([seed, k])
-        name, curve = str(random.choice(HISTORIES)), CURVES[k % len(CURVES)]
-        step = history(random, name)
+        name, curve = "each step" if long else str(random.choice(HISTORIES)), CURVES[k % len(CURVES)]
+        if long and curve == "drift":
+            continue  # a Gaussian process of 20,000 numbers does not fit into memory
+        step = np.arange(LONG, dtype=np.float64) if long else history(random, name)
         if len(step) >= FEWEST:
             wanders, p = judge(step, *draw(random, step, curve))
             size = int(np.searchsorted(SIZES, len(step), side="right"))
@@ -168,5 +172,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=5003)
     parser.add_argument("--count", type=int, default=1200)
+    parser.add_argument("--long", action="store_true")
     chosen = parser.parse_args()
-    table(chosen.seed, chosen.count)
+    table(chosen.seed, chosen.count, long=chosen.long)
