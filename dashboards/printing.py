@@ -45,6 +45,7 @@ def write_pdf(page: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix="dynamics-print-") as profile:
         command = [
             program, "--headless", "--disable-gpu", f"--user-data-dir={profile}", "--no-pdf-header-footer",
+            "--force-device-scale-factor=2", "--window-size=1600,1200",  # pictures of 192 dots an inch, not of 96
             "--disable-background-networking", "--no-first-run", f"--virtual-time-budget={PATIENCE}",
             *["--no-sandbox"] * (os.geteuid() == 0),  # Chromium refuses to run as root with one
             f"--print-to-pdf={out}", f"{page.resolve().as_uri()}#print",

@@ -121,6 +121,21 @@ def test_long_titles_are_broken_and_names_whole_on_a_phone(browser: Any, tmp_pat
     assert [page.evaluate(f"{CUT}({number})") for number in named] == [[]] * len(named)
 
 
+def test_what_is_printed_is_light_unfolded_and_drawn_without_a_reader(browser: Any, report: Path) -> None:
+    page = browser.new_page(color_scheme="dark")
+    page.goto(f"{report.as_uri()}#print")
+    page.wait_for_function("report.stale.size === 0", timeout=30_000)
+    assert page.evaluate("document.documentElement.dataset.shade") == "light"
+    folded = page.locator(":is(#summary, #provenance) details:not([open]) > summary").all_inner_texts()
+    assert [title for title in folded if not title.startswith("Checkpoints")] == []
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 680, "height": 1000})  # A4 between its margins: what is wider would shrink it all
+    assert page.evaluate("document.documentElement.scrollWidth") <= 680
+    page.evaluate("document.querySelector('.plot canvas').height = 9000")  # as of a timeline of a hundred changes
+    assert page.locator(".plot canvas").first.bounding_box()["height"] < 220 / 25.4 * 96 + 1, "no page holds more"
+    page.close()
+
+
 def test_events_in_two_series_share_one_timeline(browser: Any, tmp_path: Path) -> None:
     folder = write_induction_run(tmp_path / "run", events=False)
     with Store(folder) as store:

@@ -203,7 +203,8 @@
   // Printing without a reader: light, every figure, everything unfolded.
   if (location.hash === "#print") {
     state.shade = "light";
-    document.querySelectorAll("#summary details").forEach((part) => { part.open = true; });
+    const long = (part) => part.querySelectorAll("tr").length > 60; // these are for the store
+    document.querySelectorAll("main details").forEach((part) => { part.open = !long(part); });
   }
   // Points of a curve that a data set has: what is not measured of them is as in the curve's last row.
   const added = new Set();
