@@ -7,6 +7,7 @@ stored measurements; loads without torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -60,16 +61,15 @@ def shapes(frame: pl.DataFrame, *, tolerance: float = 0.7, drop: float = 2.0) ->
     A curve with a gap has no shape: null.
     """
     names = [name for name in CURVE if name in frame.columns]
-    rows = [
-        (*key, shape(curve["value"].cast(pl.Float64).fill_null(np.nan).to_numpy(), tolerance=tolerance, drop=drop))
-        for key, curve in frame.sort("step").group_by(names, maintain_order=True)
-    ]
-    return pl.DataFrame(rows, {**{name: frame.schema[name] for name in names}, "shape": pl.String}, orient="row")
+    curves = frame.sort("step").group_by(names, maintain_order=True).agg(pl.col("value").cast(pl.Float64))
+    known = [shape(np.array(curve, float), tolerance=tolerance, drop=drop) for curve in curves["value"].to_list()]
+    return curves.select(*names, pl.Series("shape", known, pl.String))
 
 
-def shape_shares(frame: pl.DataFrame, *, tolerance: float = 0.7, drop: float = 2.0) -> pl.DataFrame:
-    """How many curves of each series have each shape: `series`, `shape`, `n` and `share` of those that have one."""
-    found = shapes(frame, tolerance=tolerance, drop=drop).drop_nulls("shape")
+def shape_shares(found: pl.DataFrame) -> pl.DataFrame:
+    """How many curves of each series have each of the `shapes`: `series`, `shape`, `n`, and `share` of those with one.
+    """
+    found = found.drop_nulls("shape")
     counted = found.group_by("series", "shape", maintain_order=True).agg(pl.len().alias("n"))
     every = found.select("series").unique(maintain_order=True).join(pl.DataFrame({"shape": SHAPES}), how="cross")
     filled = every.join(counted, on=("series", "shape"), how="left", maintain_order="left").fill_null(0)
@@ -105,8 +105,8 @@ def _falling(values: Curve) -> _Fit:
         blocks.append((total, count, squares))
         error += squares - total**2 / count
         errors.append(error)
-    means = np.array([total / count for total, count, _ in blocks])
-    return _Fit(errors, float(means[0]), float(means[-1]), float(-np.diff(means, prepend=means[0]).min()))
+    means = [total / count for total, count, _ in blocks]
+    return _Fit(errors, means[0], means[-1], max((one - two for one, two in pairwise(means)), default=0.0))
 
 
 def _is_valley(loss: Curve, down: _Fit, allowed: float, tolerance: float) -> bool:

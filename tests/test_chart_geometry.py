@@ -36,8 +36,8 @@ def losses(positions: int) -> Frames:
 def test_the_plane_keeps_distances_and_its_sign_is_fixed() -> None:
     # On a line: one component holds everything, and training goes to the right whichever way the numbers do.
     for sign in (1.0, -1.0):
-        wide = pl.DataFrame({"series": ["a"] * 4, "step": [0, 1, 2, 3], "x": [0.0, 3, 6, 9], "y": [0.0, 4, 8, 12]})
-        placed, shares = _plane(wide.with_columns(pl.col("x", "y") * sign))
+        values = [[sign * 3 * n, sign * 4 * n] for n in range(4)]
+        placed, shares = _plane(pl.DataFrame({"series": ["a"] * 4, "step": [0, 1, 2, 3], "value": values}))
         assert np.diff(placed["first"].to_list()) == pytest.approx([5, 5, 5])
         assert placed["second"].to_list() == pytest.approx([0, 0, 0, 0], abs=1e-12)
         assert shares == pytest.approx((1.0, 0.0), abs=1e-12)

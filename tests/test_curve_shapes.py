@@ -70,7 +70,7 @@ def test_a_frames_curves_and_shares() -> None:
     ])  # fmt: skip
     found = shapes(frame.sample(fraction=1.0, shuffle=True, seed=1)).sort("index")
     assert found["shape"].to_list() == ["sharp", "falling", "falling", "U-shaped", None]
-    shares = shape_shares(frame)
+    shares = shape_shares(shapes(frame))
     assert shares["shape"].to_list() == list(SHAPES)
     assert shares["n"].to_list() == [1, 2, 1, 0, 0, 0]
     assert shares["share"].to_list() == [0.25, 0.5, 0.25, 0, 0, 0]

@@ -38,9 +38,8 @@ def curve_shapes(frames: Frames) -> Drawing:
 
 
 def _panel(frames: Frames, rows: pl.DataFrame, series: str) -> Drawing:
-    shares = shape_shares(rows).with_columns(
-        pl.format("{} %", (100 * pl.col("share")).round(1)).alias("said")
-    )  # fmt: skip
+    known = shapes(rows).drop_nulls("shape")
+    shares = shape_shares(known).with_columns(pl.format("{} %", (100 * pl.col("share")).round(1)).alias("said"))
     y = alt.Y("shape:N", title=None, sort=list(SHAPES), axis=alt.Axis(grid=False, ticks=False, domain=False))
     colour = alt.Color("shape:N", scale=alt.Scale(domain=list(SHAPES)), legend=None)
     x = alt.X("share:Q", title="share of tokens", axis=alt.Axis(format="%", grid=False, tickCount=4))
@@ -49,7 +48,7 @@ def _panel(frames: Frames, rows: pl.DataFrame, series: str) -> Drawing:
     bars = base.mark_bar(height=12).encode(color=colour, tooltip=hints)
     said = base.mark_text(style="note", align="left", dx=4).encode(text=alt.Text("said:N"))
     keys = [name for name in ("series", "layer", "head", "index", "label") if name in rows.columns]
-    found = rows.join(shapes(rows).drop_nulls("shape").select(*keys, "shape"), on=keys, nulls_equal=True)
+    found = rows.join(known.select(*keys, "shape"), on=keys, nulls_equal=True)
     curves = found.group_by("shape", "step").agg(pl.col("value").median()).sort("shape", "step")
     lines = alt.Chart(thin(curves, ("shape", "step", "value"))).mark_line(clip=True).encode(
         x=theme.step_x(frames.steps()), color=colour,

@@ -24,13 +24,13 @@ GAP = 0.12  # of the diagonal between two step labels
 def per_token_trajectory(frames: Frames) -> Drawing:
     """One line a series through its checkpoints, in the first two principal components of all of them together."""
     metric = SINGLE if SINGLE in frames.names() else METRIC
-    wide = _vectors(frames, metric)
-    if wide.height < FEWEST or wide.width - 2 < 2:
+    vectors = _vectors(frames, metric)
+    if vectors.height < FEWEST or (n_losses := len(vectors["value"][0])) < 2:
         return None
-    placed, shares = _plane(wide)
+    placed, shares = _plane(vectors)
     held = [f"{theme.number(100 * share)}\u00a0%" for share in shares]
     description = (
-        f"Each checkpoint is the vector of its {_what(metric, wide.width - 2)}, shown in the first two principal "
+        f"Each checkpoint is the vector of its {_what(metric, n_losses)}, shown in the first two principal "
         f"components of all checkpoints of all series together. They hold {held[0]} and {held[1]} of the variance; "
         "distances beyond these two are not seen. The first component is turned so that training goes to the right, "
         "the second so that its largest excursion is upwards. Numbers along a path are steps. Checkpoints that lack one"
@@ -71,29 +71,29 @@ def _what(metric: str, n: int) -> str:
 
 
 def _vectors(frames: Frames, metric: str) -> pl.DataFrame:
-    """One row a checkpoint, one column a loss; rows with a hole and series of few checkpoints are left out."""
+    """The losses of each checkpoint as a list; those with a hole and series of few checkpoints are left out."""
     rows = frames.curves(metric).filter(pl.col("value").is_not_null() & pl.col("index").is_not_null())
     shared = rows.group_by("index").agg(pl.col("series").n_unique().alias("n"))
     kept = shared.filter(pl.col("n") == pl.col("n").max())["index"]
-    wide = rows.filter(pl.col("index").is_in(kept.to_list())).sort("index", "step").pivot(
-        "index", index=("series", "step"), values="value", aggregate_function="mean"
+    single = rows.filter(pl.col("index").is_in(kept.to_list())).group_by("series", "step", "index").agg(
+        pl.col("value").mean()
     )  # fmt: skip
-    whole = wide.drop_nulls().sort("series", "step")
-    return whole.filter(pl.len().over("series") >= FEWEST)
+    whole = single.sort("series", "step", "index").group_by("series", "step", maintain_order=True).agg("value")
+    return whole.filter(pl.col("value").list.len() == len(kept)).filter(pl.len().over("series") >= FEWEST)
 
 
-def _plane(wide: pl.DataFrame) -> tuple[pl.DataFrame, tuple[float, float]]:
+def _plane(vectors: pl.DataFrame) -> tuple[pl.DataFrame, tuple[float, float]]:
     """Where each checkpoint lies in the plane, and the share of the variance that each component holds."""
-    values = wide.drop("series", "step").to_numpy()
+    values = np.array(vectors["value"].to_list())
     left, sizes, _ = np.linalg.svd(values - values.mean(0), full_matrices=False)
     first, second = left[:, 0] * sizes[0], left[:, 1] * sizes[1]
-    steps = wide["step"].to_numpy()
+    steps = vectors["step"].to_numpy()
     # A component's sign is arbitrary: fixed here, or the picture would flip from machine to machine.
     early, late = first[steps == steps.min()].mean(), first[steps == steps.max()].mean()
     first = first if late >= early else -first
     second = second if second[np.abs(second).argmax()] >= 0 else -second
     total = float(np.sum(sizes**2)) or 1.0
-    placed = wide.select("series", "step").with_columns(pl.Series("first", first), pl.Series("second", second))
+    placed = vectors.select("series", "step").with_columns(pl.Series("first", first), pl.Series("second", second))
     return placed, (float(sizes[0] ** 2 / total), float(sizes[1] ** 2 / total))
 
 
