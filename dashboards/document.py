@@ -203,12 +203,13 @@ def _bare_probability(value: float | None) -> str:
 
 
 def stacked(cell: str) -> str:
-    """A number's interval on a line of its own, unbroken, so that tables of many columns fit the page.
+    """A number's interval on a line of its own, and no range broken, so that tables of many columns fit the page.
 
-    >>> stacked("509 (256–1,000)").replace("\u2060", ""), stacked("two-layer (demo)")
-    ('509\\n(256–1,000)', 'two-layer (demo)')
+    >>> stacked("509 (256–1,000)").replace("\u2060", ""), stacked("two-layer (demo)"), stacked("0.4–0.7")
+    ('509\\n(256–1,000)', 'two-layer (demo)', '0.4\u2060–\u20600.7')
     """
-    return re.sub(r" \((\d[^)]*)\)", lambda found: f"\n({found[1]})".replace("–", "\u2060–\u2060"), cell)
+    lines = re.sub(r" \((\d[^)]*)\)", r"\n(\1)", cell)
+    return re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", lines)
 
 
 def escape_markdown(text: object) -> str:

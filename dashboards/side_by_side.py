@@ -18,7 +18,6 @@ from dashboards.theme import Drawing
 
 COLUMNS = 2
 MAX_PANELS = 12
-COLOURS = 7
 LOSSES = ("loss", "test_loss")
 OF = " · "  # between a metric and its label
 HEADS = "the largest of the heads at each checkpoint, for heads have no identity across models"
@@ -107,11 +106,12 @@ def _drawing(gathered: Gathered, rows: pl.DataFrame, names: list[str], axis: Axi
     for number, name in enumerate(names):
         part = rows.filter(pl.col("metric") == name)
         part = part.with_columns(
-            pl.col("group").replace_strict({g: str(i // COLOURS) for i, g in enumerate(groups)}).alias("round")
+            pl.col("group").replace_strict({g: str(i // theme.COLOURS) for i, g in enumerate(groups)}).alias("round")
         )
         words = {
             "width": width,
             "title": _title(gathered, name),
+            "unit": gathered.frames.unit(_metric(name)),
             "hover": f"near_{axis.name}_{number}",
             "chosen": chosen,
             "first": number == 0,
@@ -144,7 +144,7 @@ def _panel(gathered: Gathered, rows: pl.DataFrame, axis: Axis, words: dict[str, 
     groups, x = gathered.group_names(), _x(gathered, axis, rows)
     legend = alt.Legend(title=None, orient="top", columns=3, symbolType="stroke", symbolOpacity=1, labelLimit=240)
     colour = alt.Color("group:N", scale=alt.Scale(domain=groups), legend=legend if len(groups) > 1 else None)
-    y = alt.Y("value:Q", title=None, scale=theme.value_scale(rows["value"]), axis=theme.value_axis())
+    y = alt.Y("value:Q", title=words["unit"], scale=theme.value_scale(rows["value"]), axis=theme.value_axis())
     shown = thin(rows, tuple(dict.fromkeys(("series", "group", "round", "place", "curve", "step", axis.name, "value"))))
     dash = alt.StrokeDash(
         "round:N", legend=None, scale=alt.Scale(domain=["0", "1", "2"], range=[[1, 0], [5, 3], [2, 2]])
@@ -194,4 +194,6 @@ def _caption(gathered: Gathered, names: list[str], axis: Axis) -> str:
                     "equal loss instead of equal time.")  # fmt: skip
     if len(names) > MAX_PANELS:
         told.append(f"{MAX_PANELS} of {len(names)} metrics are drawn: those that most series have.")
-    return " ".join([*told, "Click in the legend to show or hide a model."])
+    if len(gathered.group_names()) > 1:
+        told.append("Click in the legend to show or hide a model.")
+    return " ".join(told)

@@ -78,3 +78,11 @@ def test_seeds_of_a_model_stand_in_order_and_its_control_behind_them() -> None:
     events = [event_row("model-seed10", "loss", 10, 0.0, 100.0)]
     drawn = prepare(tables(rows, points, metrics=[metric_row("loss")], events=events))
     assert drawn.series_names() == ["model-seed0", "model-seed2", "model-seed10", "control"]
+
+
+def test_panels_side_by_side_say_their_unit() -> None:
+    drawn = made("loss", "", [{"step": step, "value": float(step)} for step in STEPS])
+    spec = draw_chart(drawn, "models_by_step", "loss").specification()
+    titles = {layer["encoding"]["y"]["title"] for layer in spec["layer"] if "title" in layer["encoding"].get("y", {})}
+    assert titles == {"nats"}
+    assert "Click in the legend" not in spec["description"]  # a single model has none

@@ -27,8 +27,9 @@ def position_slope(frames: Frames) -> Drawing:
     scale = alt.Scale(range="diverging", domain=[-reach, reach], clamp=True)
     colour = alt.Color("value:Q", title="d loss / d ln position", scale=scale, legend=GRADIENT)
     description = (
-        "Derivative of loss with respect to the logarithm of the position, between neighbouring bands of positions "
-        "(after Olsson et al. 2022): negative where later tokens are predicted better than earlier ones. Colours are "
-        "cut at the 98th percentile of the absolute value."
+        "How much better or worse the model predicts further along the context: the slope of the loss over the "
+        "logarithm of the position, between neighbouring bands of positions (after Olsson et al. 2022). Negative, "
+        "orange: later tokens are predicted better than earlier ones; positive, violet: worse. Colours are cut at the "
+        "98th percentile of the absolute value."
     )
     return map_panels(frames, cells, colour, "d loss / d ln position").properties(description=description)

@@ -28,6 +28,11 @@ def scalar_curves(frames: Frames, metrics: tuple[str, ...]) -> Drawing:
     for panel, metric in zip(panels, ordered, strict=True):
         panel.title = naming.lines(frames.title(metric), width)
     return grid(panels, COLUMNS).add_params(*theme.parameters(frames.steps())).properties(
-        description=f"One panel a metric, one line a series. {marked(frames)}",
+        description=f"One panel a metric, one line a series. {_coloured(frames)}{marked(frames)}",
         usermeta={"width": theme.WIDTH, "columns": 1 if single else COLUMNS},
     )
+
+
+def _coloured(frames: Frames) -> str:
+    many = len(frames.series_names()) > models.COLOURS
+    return "Colours follow the legend, from the smallest model to the largest. " if many else ""
