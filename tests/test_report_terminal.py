@@ -14,6 +14,7 @@ from dashboards.terminal import blocks, overview, rows
 from test_chart_frames import tables
 from test_chart_stores import write_induction_run
 from test_cli import command  # noqa: F401  (a fixture)
+from test_report import hostile_run
 
 
 @pytest.fixture(scope="module")
@@ -55,5 +56,36 @@ def test_in_a_pipe_it_is_csv(command, folder: Path) -> None:  # noqa: F811  # py
     code, out, _ = command("show", folder)
     assert code == 0
     read = pl.read_csv(io.StringIO(out))
-    assert read.columns == ["series", "change", "curve", "midpoint", "interval", "from to", "q"]
     assert read.height == rows(read_frames(folder)).height
+    numbers = read.select("midpoint", "lower", "upper", "before", "after", "q_value")
+    assert all(kind.is_numeric() for kind in numbers.dtypes), "a program reads it: no 4,101 and no 10⁻⁶"
+    assert (read["lower"] <= read["midpoint"]).all()
+    assert set(read["large"]) <= {True, False}
+
+
+def test_the_letters_of_the_midpoints_interval_are_marked_and_small_changes_are_faint(folder: Path) -> None:
+    frames = read_frames(folder)
+    console = Console(file=io.StringIO(), width=160, force_terminal=True, color_system="standard", highlight=False)
+    console.print(overview(frames, 160))
+    shown = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    table = rows(frames)
+    marked = [line for line in shown.splitlines() if "\x1b[1;35m" in line]
+    assert len(marked) == table.height
+    faint = [line for line in shown.splitlines() if "\x1b[2;36m" in line]
+    assert len(faint) == table.filter(~pl.col("large")).height
+    plain = Console(file=io.StringIO(), width=160, force_terminal=True, no_color=True, highlight=False)
+    plain.print(overview(frames, 160))
+    assert "\x1b[35m" not in plain.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_facts_break_between_facts(folder: Path) -> None:
+    lines = printed(read_frames(folder), 60).splitlines()
+    assert not any(line.strip().endswith("·") or line.strip().startswith("·") for line in lines[:4])
+
+
+def test_hostile_names_stay_in_their_cells(tmp_path: Path) -> None:
+    frames = read_frames(hostile_run(tmp_path / "run"))
+    shown = printed(frames, 80)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "\u202e" not in shown
+    assert "\x1b]" not in shown
