@@ -15,7 +15,7 @@ import pytest
 from dashboards.compare import compare
 from dashboards.report import write_report
 from dynamics.store import Store
-from test_chart_stores import event_row, write_grokking_run, write_induction_run
+from test_chart_stores import event_row, metric_row, write_grokking_run, write_induction_run
 from test_report import hostile_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -175,6 +175,59 @@ def test_a_hover_says_which_head_and_step(browser: Any, report: Path) -> None:
         )  # fmt: skip
     assert float(told["Prefix matching"]) == pytest.approx(stored["value"].item(), rel=1e-3)
     assert float(told["standard error"]) == pytest.approx(stored["stderr"].item(), rel=1e-3)
+
+
+def write_layers(folder: Path) -> Path:
+    """A run with one score in three layers of two heads, of which the last one rises."""
+    shared = {"series": "model", "stage": "", "metric": "prefix_matching", "version": 1, "stderr": 0.01, "n": 64}
+    with Store(folder) as store:
+        store.write(
+            metrics=[metric_row("prefix_matching", "layer,head", title="Prefix matching")],
+            measurements=[{**shared, "layer": layer, "head": head, "step": step,
+                           "value": 0.1 * layer + (layer == 2) * (step > 20)}
+                          for layer in range(3) for head in range(2) for step in range(0, 50, 5)],
+        )  # fmt: skip
+        store.write_events(pl.DataFrame([event_row("model", "prefix_matching", 22, 0.2, 1.2, layer=2, head=0)]))
+    return folder
+
+
+# Titles of figures, what a pointer can be over in them, and what must be said of it.
+TOLD = [
+    ("What changed when", "symbol", {"series", "metric", "where", "midpoint", "lower", "upper", "q_value"}),
+    ("What changed when", "rule", {"series", "metric", "where", "onset", "completion"}),
+    ("Prefix matching: every head over", "line", {"where", "step", "Prefix matching", "standard error", "n"}),
+    ("Prefix matching: every head, layer", "line", {"where", "step", "Prefix matching", "standard error", "n"}),
+    ("Where in the model", "rect", {"where", "step", "value", "standard error"}),
+]
+
+
+@pytest.fixture(scope="module")
+def layered(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A page with the charts of heads in layers, all drawn."""
+    page, troubles = visit(browser, write_report(write_layers(tmp_path_factory.mktemp("layers")), pictures=False))
+    draw_all(page)
+    yield page
+    page.close()
+    assert troubles == []
+
+
+@pytest.mark.parametrize(("title", "kind", "said"), TOLD)
+def test_a_hover_tells_where_when_how_much_and_how_sure(layered: Any, title: str, kind: str, said: set[str]) -> None:
+    titles = layered.locator("figure h3").all_inner_texts()
+    figure = next(number for number, text in enumerate(titles) if text.startswith(title))
+    layered.locator(".plot").nth(figure).scroll_into_view_if_needed()
+    own = f"item.mark.marktype === '{kind}' && item.mark.role === 'mark' && item.datum && item.opacity !== 0"
+    if kind == "rule":  # left of its bar, which lies on it
+        own += " && item.datum.onset"
+    across, down = layered.evaluate(f"{SCENE}({figure}, (item) => {own})[0]")
+    box = layered.locator(".plot").nth(figure).locator("canvas").bounding_box()
+    layered.mouse.move(box["x"] + across + 9, box["y"] + down + 9)
+    layered.mouse.move(box["x"] + across + 2, box["y"] + down)
+    tooltip = layered.locator("#vg-tooltip-element.visible")
+    tooltip.wait_for(timeout=5000)
+    assert said <= set(re.findall(r"(\w[\w ]*)\t\n", tooltip.inner_text()))
+    layered.mouse.move(1, 1)
+    tooltip.wait_for(state="hidden")
 
 
 def test_a_brush_on_the_timeline_narrows_the_other_figures(browser: Any, report: Path) -> None:

@@ -109,7 +109,7 @@ def _panel(frames: Frames, rows: pl.DataFrame, number: int, families: list[str])
     layers = [
         *_joins(frames, rows, y),
         base.mark_rule(style="quiet", strokeWidth=1.5, clip=True).encode(
-            opacity=_strength(1), x=theme.step_place(steps, "onset"), x2=alt.X2("completion:Q")),
+            opacity=_strength(1), x=theme.step_place(steps, "onset"), x2=alt.X2("completion:Q"), tooltip=_tooltip()),
         base.mark_bar(style="quiet", height=9, clip=True).encode(
             opacity=_strength(0.45),
             x=theme.step_place(steps, "lower"), x2=alt.X2("upper:Q"), tooltip=_tooltip()),

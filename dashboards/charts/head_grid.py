@@ -78,14 +78,15 @@ def _line(frames: Frames, rows: pl.DataFrame, steps: list[int]) -> list[Panel]:
 
 
 def _panel(rows: pl.DataFrame, title: str, drawn: dict[str, Any]) -> Panel:
-    frame = thin(rows, ("place", "layer", "head", "turn", "step", "value"))
+    frame = thin(rows, ("place", "layer", "head", "turn", "step", "value", "stderr"))
+    error = [alt.Tooltip("stderr:Q", title="standard error", format=".2~g")]
     now = "datum.turn === turn"
     cells = alt.Chart(frame).transform_filter(now).mark_rect(stroke=None).encode(
         x=alt.X("head:O", title="head", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("layer:O", title="layer", sort="descending"),
         color=drawn["colour"],
         tooltip=[alt.Tooltip("place:N", title="where"), alt.Tooltip("step:Q", format=","),
-                 alt.Tooltip("value:Q", format=".4~g")],
+                 alt.Tooltip("value:Q", format=".4~g"), *error * bool(frame["stderr"].drop_nulls().len())],
     )  # fmt: skip
     steps = alt.Chart(pl.DataFrame({"step": drawn["steps"], "turn": range(len(drawn["steps"]))}))
     said = "'step ' + format(datum.step, ',')"

@@ -9,6 +9,8 @@ from dashboards import theme
 from dashboards.across import is_many
 from dashboards.charts import chart
 from dashboards.frames import Frames, thin
+from dashboards.marks import hover_points, tooltip
+from dashboards.panels import Panel
 from dashboards.theme import Drawing
 from dashboards.trajectories import most_lines, widest
 
@@ -35,17 +37,19 @@ def layer_multiples(frames: Frames, metric: str) -> Drawing:
     y = alt.Y("value:Q", title=None, scale=theme.value_scale(values, zero=True), axis=alt.Axis(
         labelExpr=theme.NUMBER_LABEL, tickCount=3))  # fmt: skip
     most = max(everywhere.group_by("layer").agg(pl.col("head").n_unique())["head"], default=0)
-    panels = []
+    panels: list[Panel] = []
     for layer in layers:
         own = rows.filter(pl.col("layer") == layer)
         kept = widest(own)
-        frame = thin(own.filter(pl.col("place").is_in(kept[:limit])), ("place", "curve", "step", "value", "stderr"))
+        columns = ("place", "curve", "step", "value", "stderr", "n")
+        frame = thin(own.filter(pl.col("place").is_in(kept[:limit])), columns)
         axis = alt.Axis(labels=False, ticks=False, grid=False)
         x = theme.step_place(frames.steps(), title=None, axis=axis)
-        lines = alt.Chart(frame).mark_line(style="band", opacity=0.7, clip=True).encode(
-            x=x, y=y, detail=alt.Detail("curve:N"), strokeWidth=theme.thickness(1, chosen=3.5),
-            tooltip=[alt.Tooltip("place:N", title="where")])  # fmt: skip
-        panels.append(lines.properties(title=f"layer {layer}", width=_width(layers), height=HEIGHT))
+        base = alt.Chart(frame).encode(x=x, y=y)
+        lines = base.mark_line(style="band", opacity=0.7, clip=True).encode(
+            detail=alt.Detail("curve:N"), strokeWidth=theme.thickness(1, chosen=3.5))  # fmt: skip
+        points = hover_points(base, f"near_{metric}_{layer}", tooltip(frame, frames.title(metric)))
+        panels.append(Panel(layer=[lines, *points], title=f"layer {layer}", width=_width(layers), height=HEIGHT))
     columns = min(COLUMNS, len(panels))
     limited = f" Of up to {most} heads those {limit} that move most are drawn." if most > limit else ""
     steps, drawn = frames.n_steps(rows), rows["step"].n_unique()
