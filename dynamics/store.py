@@ -92,19 +92,21 @@ WITH asked AS (
     SELECT series, metric, version, stage, step, task_hash, refers_to FROM asked WHERE step IS NOT NULL
     QUALIFY row_number() OVER (PARTITION BY series, metric, stage, step ORDER BY started DESC) = 1
 ), present AS (
-    SELECT series, list(weights_sha) AS shas FROM checkpoints WHERE status <> 'skipped' GROUP BY series
+    SELECT series, weights_sha AS sha FROM checkpoints WHERE status <> 'skipped'
+), gone AS (
+    SELECT DISTINCT series, metric, stage, step
+    FROM (SELECT series, metric, stage, step, unnest(refers_to) AS sha FROM here) ANTI JOIN present USING (series, sha)
 )
 SELECT m.*, c.tokens_seen
 FROM measurements m
 JOIN latest USING (series, metric, version)
 JOIN checkpoints c USING (series, stage, step)
-JOIN present USING (series)
 LEFT JOIN here USING (series, metric, version, stage, step)
+LEFT JOIN gone USING (series, metric, stage, step)
 WHERE (m.weights_sha = c.weights_sha OR m.weights_sha = '') AND c.status <> 'skipped'
 AND CASE
     WHEN here.task_hash IS NULL THEN m.task_hash = latest.task_hash
-    ELSE m.task_hash = here.task_hash AND starts_with(here.task_hash, latest.task_hash)
-        AND list_has_all(present.shas, here.refers_to)
+    ELSE m.task_hash = here.task_hash AND starts_with(here.task_hash, latest.task_hash) AND gone.series IS NULL
 END
 """
 
