@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from dashboards import side_by_side
 from dashboards.compare import compare
@@ -43,8 +43,14 @@ def gathered(seeds: list[Path]) -> Gathered:
 
 
 @pytest.fixture(scope="module")
-def page(seeds: list[Path]) -> Path:
-    return compare(seeds, seeds[0].parent / "compared")
+def asked(seeds: list[Path]) -> Result:
+    """What the command answers when it compares them."""
+    return CliRunner().invoke(app, ["compare", *map(str, seeds), "--out", str(seeds[0].parent / "compared")])
+
+
+@pytest.fixture(scope="module")
+def page(asked: Result) -> Path:
+    return Path(asked.output.strip())
 
 
 def test_equal_names_get_their_folders_and_seeds_their_model(gathered: Gathered) -> None:
@@ -147,10 +153,9 @@ def test_no_figure_names_a_colour(gathered: Gathered) -> None:
         assert "#" not in json.dumps(spec)
 
 
-def test_the_command_writes_it_and_says_where(seeds: list[Path], tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["compare", *map(str, seeds[:2]), "--out", str(tmp_path / "out")])
-    assert done.exit_code == 0
-    assert Path(done.output.strip()) == tmp_path / "out" / "report.html"
+def test_the_command_writes_it_and_says_where(seeds: list[Path], asked: Result) -> None:
+    assert asked.exit_code == 0
+    assert Path(asked.output.strip()) == seeds[0].parent / "compared" / "report.html"
 
 
 def test_many_models_are_compared_with_one_row_for_each_change(tmp_path: Path) -> None:
