@@ -13,6 +13,7 @@ import pytest
 
 import dynamics
 from dashboards.frames import read_tables
+from dashboards.pictures import svg
 from dynamics.errors import UsageError
 from dynamics.store import FILE_NAME, Store
 from test_chart_stores import metric_row, write_induction_run
@@ -42,6 +43,12 @@ def test_another_metric_can_be_named(run: dynamics.Run) -> None:
     described = run.chart("head_trajectories", "previous_token_attention").to_dict()
     rows = [row for rows in described["datasets"].values() for row in rows if "curve" in row]
     assert {row["curve"].split("|")[1] for row in rows} == {"previous_token_attention"}
+
+
+@pytest.mark.parametrize("name", ["head_trajectories", "event_timeline", "in_context"])
+def test_a_chart_fits_a_cell_of_a_notebook(run: dynamics.Run, name: str) -> None:
+    drawn = svg(run.chart(name).to_dict())
+    assert float(drawn.split('width="')[1].split('"')[0]) <= 740, "marimo cuts off what is wider"
 
 
 def test_a_chart_can_stand_in_another(run: dynamics.Run) -> None:
