@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from dashboards import theme
+from dashboards import naming, theme
 from dashboards.charts import chart
 from dashboards.frames import Frames, thin
 from dashboards.panels import Panel
@@ -17,6 +17,7 @@ MAX_CELLS = 60_000  # heads times steps in the whole figure; beyond it only some
 MAX_METRICS = 6
 MAX_COLUMNS = 3
 CELL = (9, 44)  # pixels of a cell's side, at least and at most
+ROOMY = 20  # where metrics stand beside each other
 
 
 @chart("Where in the model, step by step", axes=("layer,head",), order=25, together=True)
@@ -31,17 +32,19 @@ def head_grid(frames: Frames, metrics: tuple[str, ...]) -> Drawing:
     rows = rows.filter(pl.col("step").is_in(steps)).with_columns(pl.col("step").replace_strict(turns).alias("turn"))
     slider = alt.binding_range(min=0, max=len(steps) - 1, step=1, name="checkpoint ")
     turn = alt.param(name="turn", value=len(steps) - 1, bind=slider)
-    panels = [panel for name in changing for panel in _line(frames, rows.filter(pl.col("metric") == name), steps)]
-    names = rows["series"].n_unique()
-    columns = names if names <= MAX_COLUMNS else MAX_COLUMNS
+    columns = _columns(rows)
+    cell = _cell(rows, columns)
+    parts = [rows.filter(pl.col("metric") == name) for name in changing]
+    panels = [panel for part in parts for panel in _line(frames, part, steps, cell)]
     all_steps = frames.n_steps(rows)
     thinned = f" The slider has {len(steps)} of {all_steps} checkpoints." if len(steps) < all_steps else ""
     description = (
         "Each cell is a head; its colour is the score at the checkpoint that the slider chooses, the last one to begin "
         f"with. Shown are the metrics with a change of at least a tenth of their range.{thinned}"
     )
+    shape = {"width": (cell * rows["head"].n_unique() + 60) * columns, "columns": columns}
     drawing = alt.concat(*panels, columns=columns, spacing=24).resolve_scale(color="independent").add_params(turn)
-    return drawing.properties(description=description, usermeta={"width": _width(rows), "columns": columns})
+    return drawing.properties(description=description, usermeta=shape)
 
 
 def _steps(rows: pl.DataFrame) -> list[int]:
@@ -50,18 +53,20 @@ def _steps(rows: pl.DataFrame) -> list[int]:
     return steps[::-1][:: max(every, 1)][::-1]
 
 
-def _cell(rows: pl.DataFrame) -> int:
+def _columns(rows: pl.DataFrame) -> int:
+    """Grids in a row: the series of a metric or, of a single series, the metrics that fit."""
+    if (names := rows["series"].n_unique()) > 1:
+        return min(names, MAX_COLUMNS)
+    fit = (theme.WIDTH - 240) // (rows["head"].n_unique() * ROOMY)
+    return max(1, min(MAX_COLUMNS, rows["metric"].n_unique(), fit))
+
+
+def _cell(rows: pl.DataFrame, columns: int) -> int:
     """The side of a cell, so that a row of grids fits the page."""
-    across = rows["head"].n_unique() * min(rows["series"].n_unique(), MAX_COLUMNS)
-    return max(CELL[0], min(CELL[1], (theme.WIDTH - 240) // across))
+    return max(CELL[0], min(CELL[1], (theme.WIDTH - 240) // (rows["head"].n_unique() * columns)))
 
 
-def _width(rows: pl.DataFrame) -> int:
-    columns = min(rows["series"].n_unique(), MAX_COLUMNS)
-    return (_cell(rows) * rows["head"].n_unique() + 60) * columns
-
-
-def _line(frames: Frames, rows: pl.DataFrame, steps: list[int]) -> list[Panel]:
+def _line(frames: Frames, rows: pl.DataFrame, steps: list[int], cell: int) -> list[Panel]:
     """The grids of one metric, one a series, on one colour scale; its legend stands at the last."""
     metric, values = rows["metric"][0], rows["value"].to_list()
     scale = alt.Scale(range="heatmap", domain=[min([0.0, *values]), max(values)])
@@ -71,7 +76,7 @@ def _line(frames: Frames, rows: pl.DataFrame, steps: list[int]) -> list[Panel]:
         legend = (
             alt.Legend(gradientLength=90, gradientThickness=9, title=None, tickCount=3) if name == names[-1] else None
         )
-        drawn = {"colour": alt.Color("value:Q", scale=scale, legend=legend), "cell": _cell(rows), "steps": steps}
+        drawn = {"colour": alt.Color("value:Q", scale=scale, legend=legend), "cell": cell, "steps": steps}
         title = frames.title(metric) if len(names) == 1 else f"{frames.title(metric)}, {name}"
         panels.append(_panel(rows.filter(pl.col("series") == name), title, drawn))
     return panels
@@ -94,4 +99,4 @@ def _panel(rows: pl.DataFrame, title: str, drawn: dict[str, Any]) -> Panel:
         style="note", align="left", baseline="bottom", dy=-4
     ).encode(x=alt.XValue(0), y=alt.YValue(0), text=alt.Text("said:N"))  # fmt: skip
     size = {"width": drawn["cell"] * rows["head"].n_unique(), "height": drawn["cell"] * rows["layer"].n_unique()}
-    return Panel(layer=[cells, text], title=alt.TitleParams(title, offset=16), **size)
+    return Panel(layer=[cells, text], title=alt.TitleParams(naming.lines(title, size["width"] + 60), offset=16), **size)

@@ -30,11 +30,12 @@ def per_token_trajectory(frames: Frames) -> Drawing:
     placed, shares = _plane(vectors)
     held = [f"{theme.number(100 * share)}\u00a0%" for share in shares]
     description = (
-        f"Each checkpoint is the vector of its {_what(metric, n_losses)}, shown in the first two principal "
-        f"components of all checkpoints of all series together. They hold {held[0]} and {held[1]} of the variance; "
-        "distances beyond these two are not seen. The first component is turned so that training goes to the right, "
-        "the second so that its largest excursion is upwards. Numbers along a path are steps. Checkpoints that lack one"
-        " of these losses are left out."
+        "Each point is a checkpoint: the nearer two of them, the more alike are their losses, and where the path bends "
+        f"training goes on to something else. A checkpoint is the vector of its {_what(metric, n_losses)}, shown in "
+        "the first two principal components of all checkpoints of all series together. They hold "
+        f"{held[0]} and {held[1]} of the variance; distances beyond these two are not seen. The first component is "
+        "turned so that training goes to the right, the second so that its largest excursion is upwards. Numbers along "
+        "a path are steps. Checkpoints that lack one of these losses are left out."
     )
     names = [name for name in models.order(frames) if (placed["series"] == name).any()]
     description += " Click in the legend to show one series alone." * (len(names) > 1)
