@@ -91,11 +91,11 @@ def test_panels_side_by_side_say_their_unit() -> None:
 def test_grids_of_one_series_stand_beside_each_other_and_those_of_several_in_rows_of_a_metric() -> None:
     def grids(names: list[str]) -> dict[str, Any]:
         shared = {"stage": "", "version": 1, "task_hash": "t", "run_id": "r"}
-        rows = [{**shared, "series": name, "metric": metric, "layer": layer, "head": head, "step": step, "value": step}
+        rows = [{**shared, "series": name, "metric": metric, "layer": layer, "head": head, "step": step, "value": float(step)}
                 for name in names for metric in ("one", "two") for layer in (0, 1) for head in (0, 1)
                 for step in STEPS]  # fmt: skip
         points = [{"series": name, "stage": "", "step": step, "status": "measured"} for name in names for step in STEPS]
-        events = [event_row(names[0], metric, 10, 0.0, 1.0, layer=0, head=0) for metric in ("one", "two")]
+        events = [event_row(names[0], metric, 10, 0.0, 90.0, layer=0, head=0) for metric in ("one", "two")]
         metrics = [metric_row(metric, "layer,head") for metric in ("one", "two")]
         return draw_chart(prepare(tables(rows, points, metrics=metrics, events=events)), "head_grid").specification()
 
