@@ -16,7 +16,7 @@ from test_chart_stores import event_row, metric_row
 STEPS = [0, 1, 10, 100]
 
 
-def made(metric: str, axes: str, rows: list[dict[str, Any]], events: tuple[dict[str, Any], ...] = (),
+def made(metric: str, axes: str, rows: list[dict[str, Any]], *events: dict[str, Any],
          **about: str) -> Frames:  # fmt: skip
     drawn = frames(metric, rows, axes)
     return prepare(tables(drawn.measurements.drop("place", "curve").to_dicts(), drawn.checkpoints.to_dicts(),
@@ -58,7 +58,7 @@ def test_a_curve_that_never_moves_is_not_named() -> None:
 def labelled(events: list[dict[str, Any]]) -> Frames:
     labels = [f"subtask {k}" for k in range(12)]
     rows = [{"label": label, "step": step, "value": float(step)} for label in labels for step in STEPS]
-    return made("subtask_loss", "label", rows, tuple(events))
+    return made("subtask_loss", "label", rows, *events)
 
 
 def test_eight_curves_have_eight_colours_in_the_order_in_which_people_count() -> None:
@@ -91,7 +91,8 @@ def test_panels_side_by_side_say_their_unit() -> None:
 def test_grids_of_one_series_stand_beside_each_other_and_those_of_several_in_rows_of_a_metric() -> None:
     def grids(names: list[str]) -> dict[str, Any]:
         shared = {"stage": "", "version": 1, "task_hash": "t", "run_id": "r"}
-        rows = [{**shared, "series": name, "metric": metric, "layer": layer, "head": head, "step": step, "value": float(step)}
+        rows = [{**shared, "series": name, "metric": metric, "layer": layer, "head": head, "step": step,
+                 "value": float(step)}
                 for name in names for metric in ("one", "two") for layer in (0, 1) for head in (0, 1)
                 for step in STEPS]  # fmt: skip
         points = [{"series": name, "stage": "", "step": step, "status": "measured"} for name in names for step in STEPS]
