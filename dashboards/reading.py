@@ -29,7 +29,7 @@ MAX_STEPS = 1_000
 BINS = MAX_STEPS // 4
 FEWEST = 20_000  # numbers that a metric may have, however many metrics there are
 CURVES = (8, 256)  # of a metric that are kept, at least and at most
-MAX_CELLS = 60_000  # of a metric in `slices`
+MAX_CELLS = 50_000  # of a metric in `slices`
 SINGLE, PER_OCTAVE = 32, 16  # positions that stand alone; bands in each octave beyond them
 
 # What a reduced store has beside its tables; a store that is read whole has no rows of them.

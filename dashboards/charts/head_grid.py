@@ -13,7 +13,7 @@ from dashboards.frames import Frames, thin
 from dashboards.panels import Panel
 from dashboards.theme import Drawing
 
-MAX_CELLS = 60_000  # heads times steps in the whole figure; beyond it only some steps stay on the slider
+MAX_CELLS = 50_000  # heads times steps in the whole figure; beyond it only some steps stay on the slider
 MAX_METRICS = 6
 MAX_COLUMNS = 3
 CELL = (9, 44)  # pixels of a cell's side, at least and at most
