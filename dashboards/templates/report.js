@@ -102,7 +102,7 @@
   const draw = async (index) => {
     const place = places[index], room = place.clientWidth, generation = state.generation;
     stale.delete(index); // whatever arrives while it is drawn makes it so again
-    const sheet = Object.assign(document.createElement("div"), { className: "sheet unfinished" });
+    const sheet = Object.assign(document.createElement("div"), { className: views[index] ? "sheet unfinished" : "sheet" });
     place.append(sheet);
     const designed = figures[index].usermeta.width;
     let factor = Math.min(1.1, (room - 60) / designed);
@@ -158,7 +158,14 @@
   const mark = (curve) => { state.chosen = state.chosen === curve ? "" : curve; every(); };
 
   // One after the other, the nearest to the reader first: drawn at once, all of them would be late.
-  let queue = [], drawing = false, busy = -1;
+  let queue = [], drawing = false, busy = -1, everything = false;
+  const MARGIN = 600; // pixels before and behind the window within which figures are drawn
+  const away = (index) => {
+    const { top, bottom } = places[index].getBoundingClientRect();
+    return bottom < -MARGIN || top > innerHeight + MARGIN;
+  };
+  // A hidden page has no frames, and a printed one does not wait for them.
+  const frame = () => new Promise((next) => { requestAnimationFrame(() => setTimeout(next, 0)); setTimeout(next, 50); });
   const distance = (index) => Math.abs(places[index].getBoundingClientRect().top - innerHeight / 3);
   const work = async () => {
     if (drawing) return;
@@ -166,13 +173,15 @@
     while (queue.length) {
       queue.sort((a, b) => distance(a) - distance(b));
       const index = busy = queue.shift();
+      // Before any was drawn all were near each other; what the first ones have pushed away can wait.
+      if (!everything && away(index)) { observer.unobserve(places[index]); observer.observe(places[index]); continue; }
       try { await draw(index); } catch (error) {
         places[index].textContent = `This figure could not be drawn: ${error.message}`;
         console.error(error);
       }
-      await new Promise((next) => { setTimeout(next, 0); });
+      await frame(); // for the reader to see it before the next one takes the page's time
     }
-    drawing = false;
+    drawing = everything = false;
     busy = -1;
   };
   const observer = new IntersectionObserver((entries) => {
@@ -180,7 +189,7 @@
     near.forEach((place) => { observer.unobserve(place); queue.push(places.indexOf(place)); });
     queue = queue.filter((index) => index >= 0);
     work();
-  }, { rootMargin: "600px" });
+  }, { rootMargin: `${MARGIN}px` });
   const later = (index) => { stale.add(index); places[index].classList.add("stale"); observer.unobserve(places[index]); observer.observe(places[index]); };
   const redraw = () => {
     root.dataset.shade = state.shade;
@@ -198,7 +207,7 @@
     clearTimeout(timer);
     timer = setTimeout(() => { if (document.body.clientWidth !== room) { room = document.body.clientWidth; redraw(); } }, 200);
   });
-  const all = () => { queue = places.map((_, index) => index).filter((index) => stale.has(index)); return work(); };
+  const all = () => { everything = true; queue = places.map((_, index) => index).filter((index) => stale.has(index)); return work(); };
   addEventListener("beforeprint", all);
   // Printing without a reader: light, every figure, everything unfolded.
   if (location.hash === "#print") {
