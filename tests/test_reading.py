@@ -167,7 +167,7 @@ def test_every_figure_is_drawn_of_it_and_the_report_says_what_they_show(frames: 
 def test_the_grid_of_heads_has_all_of_them(frames: Frames) -> None:
     spec = draw_chart(frames, "head_grid").specification()
     rows = max(spec["datasets"].values(), key=len)
-    assert len({row["place"] for row in rows}) == HEADS
+    assert len({(row["layer"], row["head"]) for row in rows}) == HEADS
 
 
 def test_small_panels_have_no_more_checkpoints_than_pixels(frames: Frames, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,7 +197,7 @@ TOLD = [
     ("What changed when", "rule", {"series", "metric", "where", "onset", "completion"}),
     ("Prefix matching: every head over", "line", {"where", "step", "Prefix matching", "standard error", "n"}),
     ("Prefix matching: every head, layer", "line", {"where", "step", "Prefix matching", "standard error", "n"}),
-    ("Where in the model", "rect", {"where", "step", "value", "standard error"}),
+    ("Where in the model", "rect", {"layer", "head", "step", "value", "standard error"}),
 ]
 
 

@@ -83,14 +83,14 @@ def _line(frames: Frames, rows: pl.DataFrame, steps: list[int], cell: int) -> li
 
 
 def _panel(rows: pl.DataFrame, title: str, drawn: dict[str, Any]) -> Panel:
-    frame = thin(rows, ("place", "layer", "head", "turn", "step", "value", "stderr"))
+    frame = thin(rows, ("layer", "head", "turn", "step", "value", "stderr"))
     error = [alt.Tooltip("stderr:Q", title="standard error", format=".2~g")]
     now = "datum.turn === turn"
     cells = alt.Chart(frame).transform_filter(now).mark_rect(stroke=None).encode(
         x=alt.X("head:O", title="head", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("layer:O", title="layer", sort="descending"),
         color=drawn["colour"],
-        tooltip=[alt.Tooltip("place:N", title="where"), alt.Tooltip("step:Q", format=","),
+        tooltip=[alt.Tooltip("layer:O"), alt.Tooltip("head:O"), alt.Tooltip("step:Q", format=","),
                  alt.Tooltip("value:Q", format=".4~g"), *error * bool(frame["stderr"].drop_nulls().len())],
     )  # fmt: skip
     steps = alt.Chart(pl.DataFrame({"step": drawn["steps"], "turn": range(len(drawn["steps"]))}))
