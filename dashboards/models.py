@@ -45,7 +45,7 @@ def order(frames: Frames) -> list[str]:
 
 def colour(names: list[str], field: str = "series") -> alt.Color:
     """One colour a name, with a legend where there are several."""
-    columns = COLUMNS if len(names) > COLUMNS else alt.Undefined
+    columns = min(len(names), COLUMNS)  # stated, so that a narrow page can have fewer
     legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolOpacity=1, columns=columns)
     many: dict[str, Any] = {"range": "ordinal"} if len(names) > COLOURS else {}
     scale = alt.Scale(domain=names, **many)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dashboards import theme
+from dashboards import models, theme
 from dashboards.charts import draw_chart
 from dashboards.frames import Frames, prepare
 from test_chart_frames import tables
@@ -103,3 +103,8 @@ def test_grids_of_one_series_stand_beside_each_other_and_those_of_several_in_row
     assert grids(["a"])["columns"] == 2
     several = grids(["a", "b", "c"])
     assert (several["columns"], len(several["concat"])) == (3, 6)
+
+
+def test_a_legend_states_its_columns_so_that_a_phone_can_have_fewer() -> None:
+    assert models.colour(["a", "b", "c"]).to_dict()["legend"]["columns"] == 3
+    assert models.colour([str(k) for k in range(16)]).to_dict()["legend"]["columns"] == models.COLUMNS

@@ -40,7 +40,10 @@ const fitting = (() => {
       // What does not shrink with the plot: names at the left, and legends of many columns.
       if (node.axis && node.axis.labelLimit) node.axis.labelLimit = Math.min(node.axis.labelLimit, 0.5 * room);
       if (node.axis && node.axis.minExtent) node.axis.minExtent = Math.min(node.axis.minExtent, 0.3 * room);
-      if (node.legend && node.legend.columns) node.legend.columns = Math.max(1, Math.min(node.legend.columns, Math.floor(room / 160)));
+      if (node.legend && node.legend.columns) {
+        node.legend.columns = Math.max(1, Math.min(node.legend.columns, Math.floor(room / 160)));
+        node.legend.labelLimit = Math.min(node.legend.labelLimit || 220, room / node.legend.columns - 40);
+      }
     });
   };
 
