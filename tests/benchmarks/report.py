@@ -84,7 +84,7 @@ def _opened(pages: dict[str, Path]) -> list[str]:
             opened, hovered = zip(*(_visit(browser, path) for _ in range(3)), strict=True)
             seconds, hover = (sorted(times)[1] for times in (opened, hovered))
             lines.append(f"report: {name}: first figure after {seconds:.2f} s, "
-                         f"a hover costs {1000 * hover:.0f} ms of CPU; load average {os.getloadavg()[0]:.1f}")  # fmt: skip
+                         f"a hover costs {1000 * hover:.0f} ms of CPU; load {os.getloadavg()[0]:.1f}")  # fmt: skip
         browser.close()
     return lines
 
