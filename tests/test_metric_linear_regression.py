@@ -11,10 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from dynamics import sweep
 from dynamics.architectures.regression_transformer import RegressionTransformer, RegressionTransformerConfig
-from dynamics.carry_out import CHECKPOINTS, carry_out
+from dynamics.carry_out import CHECKPOINTS
 from dynamics.errors import UsageError
 from dynamics.recipe import read_recipe
+from dynamics.sources import open_series
 from dynamics.tasks import Subject, Task, build_task
 from dynamics.tasks.linear_regression import Settings, answers, draw, training_tasks
 from dynamics.training import train_recipe
@@ -170,7 +172,9 @@ def test_the_task_prior_is_learnt_before_the_context_is_read(tmp_path: Path) -> 
     short = recipe.train.model_copy(update={"steps": 400, "checkpoints": "every:25"})
     recipe = recipe.model_copy(update={"train": short})
     train_recipe(recipe, tmp_path / CHECKPOINTS)
-    curves = carry_out(recipe, out=tmp_path).measurements()
+    series = open_series(f"folder:{tmp_path / CHECKPOINTS / recipe.series_of_seed(0)}")
+    read = ["regression_loss", "distance_to_prior", "regression_icl_score"]
+    curves = sweep.measure(series, read, out=tmp_path, settings=sweep.Settings(recipe.tasks)).measurements()
 
     def curve(metric: str) -> pl.Series:
         return curves.filter(pl.col("metric") == metric).sort("step")["value"]

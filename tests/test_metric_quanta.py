@@ -12,9 +12,11 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from dynamics.carry_out import CHECKPOINTS, carry_out
+from dynamics import sweep
+from dynamics.carry_out import CHECKPOINTS
 from dynamics.errors import UsageError
 from dynamics.recipe import read_recipe
+from dynamics.sources import open_series
 from dynamics.tasks import Subject, build_task
 from dynamics.tasks.multitask_parity import Settings, frequency, relevant_bits
 from dynamics.training import train_recipe
@@ -116,7 +118,9 @@ def test_the_frequencies_are_the_published_power_law() -> None:
 def test_the_frequent_subtasks_are_learnt_first_and_the_loss_over_all_has_no_step(tmp_path: Path) -> None:
     recipe = read_recipe(ROOT / "runs" / "multitask-parity.toml")
     train_recipe(recipe, tmp_path / CHECKPOINTS)
-    curves = carry_out(recipe, out=tmp_path).measurements()
+    series = open_series(f"folder:{tmp_path / CHECKPOINTS / recipe.series_of_seed(0)}")
+    read = ["subtask_loss", "frequency_weighted_loss"]
+    curves = sweep.measure(series, read, out=tmp_path, settings=sweep.Settings(recipe.tasks)).measurements()
     learnt = curves.filter((pl.col("metric") == "subtask_loss") & (pl.col("value") < math.log(2) / 2))
     first = learnt.group_by("label").agg(pl.col("step").min()).sort("label")
     assert first["label"].to_list() == [f"subtask {number}" for number in range(8)]
