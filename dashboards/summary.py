@@ -153,7 +153,8 @@ def _finding(frames: Frames, group: pl.DataFrame) -> Finding:
     said = f"Largest in {at(event)}: {said}." if len(places) > 1 else f"{said[:1].upper()}{said[1:]}."
     less = aside(event)
     less = f"Largest in {at(event)}{f': {less}' * bool(less)}" if len(places) > 1 else less[:1].upper() + less[1:]
-    spread = f"All {group.height} midpoints lie between steps {interval(*_ends(group))}." if group.height > 1 else ""
+    every = "Both" if group.height == 2 else f"All {group.height}"
+    spread = f"{every} midpoints lie between steps {interval(*_ends(group))}." if group.height > 1 else ""
     less = " ".join([*[f"{less}."] * bool(less), spread, *[f"{text}." for text in remark(event)]]).strip()
     said = " ".join([said, *[spread] * bool(spread), *[f"{text}." for text in remark(event)]])
     return Finding(
