@@ -7,6 +7,7 @@ objects, `alt.Detail("curve:N")`: what one of text stands for Altair finds by re
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import pkgutil
 import re
@@ -140,8 +141,13 @@ def _drawings(entry: Chart, frames: Frames, drawn: set[str]) -> list[tuple[str, 
 
 
 def _file_name(metric: str) -> str:
-    """A metric's name as part of a file's: whatever the store says, no folder is left and no link is broken."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", metric)[:60]
+    """A metric's name as part of a file's: whatever the store says, no folder is left and no link is broken.
+
+    >>> _file_name("loss"), _file_name("loss at 1/2"), _file_name("loss at 1.2")
+    ('loss', 'loss-at-1-2-e189', 'loss-at-1-2-4800')
+    """
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", metric)[:60]
+    return plain if plain == metric else f"{plain[:55]}-{hashlib.sha256(metric.encode()).hexdigest()[:4]}"
 
 
 def _present(entry: Chart, frames: Frames) -> tuple[str, ...]:
