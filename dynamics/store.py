@@ -122,6 +122,9 @@ class Store:
         if read_only and not self.path.exists():
             msg = f"no run at {Path(folder)}: {FILE_NAME} is not there; 'dynamics run' or 'dynamics measure' makes one"
             raise UsageError(msg)
+        if not read_only and set("?\\") & set(self.path.as_posix()):
+            msg = f"no run can be kept in {folder}: DuckDB cannot write where a path has ? or \\ in it; name another folder"
+            raise UsageError(msg)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = duckdb.connect(str(self.path), read_only=read_only)
@@ -177,11 +180,8 @@ class Store:
 
     def write_events(self, events: pl.DataFrame) -> None:
         """Replace all events of the run: they are derived from the measurements as a whole."""
-        columns = SCHEMA["events"]
-        extra = [name for name in events.columns if name not in columns]
-        frame = events.select(
-            [_column(events, name, kind) for name, kind in columns.items()] + [pl.col(name) for name in extra]
-        )
+        known = [_column(events, name, kind) for name, kind in SCHEMA["events"].items()]
+        frame = events.select(*known, pl.exclude(*SCHEMA["events"]))
         self._db.register("_new_events", frame)
         self._db.execute("CREATE OR REPLACE TABLE events AS SELECT * FROM _new_events")
         self._db.unregister("_new_events")

@@ -234,6 +234,13 @@ def test_a_second_process_is_told_why_it_has_to_wait(tmp_path: Path) -> None:
     assert "admits no second process: wait for its end, or see it in 'dynamics serve'" in answer.stderr
 
 
+@pytest.mark.parametrize("name", ["why?", "a\\b"])
+def test_a_path_that_the_database_cannot_write_is_said_in_words(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"has \? or \\ in it; name another folder"):
+        Store(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_that_is_no_store_is_not_taken_for_one(tmp_path: Path) -> None:
     (tmp_path / "run.duckdb").write_bytes(b"something else" * 1000)
     with pytest.raises(StoreError, match="If the file is damaged, restore it"):
