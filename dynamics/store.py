@@ -123,7 +123,7 @@ class Store:
             msg = f"no run at {Path(folder)}: {FILE_NAME} is not there; 'dynamics run' or 'dynamics measure' makes one"
             raise UsageError(msg)
         if not read_only and set("?\\") & set(self.path.as_posix()):
-            msg = f"no run can be kept in {folder}: DuckDB cannot write where a path has ? or \\ in it; name another folder"
+            msg = f"no run can be kept in {folder}: DuckDB writes no path with ? or \\ in it; name another folder"
             raise UsageError(msg)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -236,7 +236,7 @@ def test_a_second_process_is_told_why_it_has_to_wait(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["why?", "a\\b"])
 def test_a_path_that_the_database_cannot_write_is_said_in_words(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match=r"has \? or \\ in it; name another folder"):
+    with pytest.raises(UsageError, match=r"with \? or \\ in it; name another folder"):
         Store(tmp_path / name)
     assert not list(tmp_path.iterdir())
 
