@@ -21,4 +21,4 @@ def names(full: dict[str, Any], short: dict[str, Any]) -> str:
 
 def lines(text: str, width: float) -> str | list[str]:
     """A panel's title in as many lines as it needs: the page breaks it anew where it is narrower."""
-    return text if len(text) * LETTER <= width else textwrap.wrap(text, int(width / LETTER))
+    return text if len(text) * LETTER <= width else textwrap.wrap(text, int(width / LETTER), break_on_hyphens=False)

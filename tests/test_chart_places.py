@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dashboards import models, theme
+from dashboards import models, naming, theme
 from dashboards.charts import draw_chart
 from dashboards.frames import Frames, prepare
 from test_chart_frames import tables
@@ -108,3 +108,9 @@ def test_grids_of_one_series_stand_beside_each_other_and_those_of_several_in_row
 def test_a_legend_states_its_columns_so_that_a_phone_can_have_fewer() -> None:
     assert models.colour(["a", "b", "c"]).to_dict()["legend"]["columns"] == 3
     assert models.colour([str(k) for k in range(16)]).to_dict()["legend"]["columns"] == models.COLUMNS
+
+
+def test_a_title_is_broken_between_words_only_so_that_the_page_can_join_it_again() -> None:
+    title = "Duplicate-token attention, two-layer"
+    assert len(lines := naming.lines(title, 200)) == 2
+    assert " ".join(lines) == title
