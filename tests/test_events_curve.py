@@ -244,3 +244,15 @@ def test_a_mean_of_wandering_checkpoints_is_hardly_surer_than_one():
         noise = random.normal(size=20_000)
         error = measured(step, np.cumsum(noise) if wandering else noise)[2]
         assert least < error[0] / error[-1] < most
+
+
+def test_standard_errors_that_are_not_known_are_read_off_a_long_curve_like_none():
+    step = np.arange(5000, dtype=float)
+    value = noisy(rise(step, 3.0, 0.3), 0.1)
+    assert np.array_equal(measured(step, value, np.full(5000, np.nan))[2], measured(step, value)[2])
+
+
+def test_many_numbers_of_one_step_are_one_mean():
+    at, mean, _ = measured(np.full(300, 7.0), np.arange(300, dtype=float))
+    assert at == pytest.approx([7.0])
+    assert mean == pytest.approx([149.5])

@@ -66,11 +66,12 @@ def measured(step: Array, value: Array, stderr: Array | None = None) -> tuple[Ar
     if len(s) <= MOST:
         return s, v, se
     x = axis(s)
-    stretch = np.minimum((x - x[0]) / (x[-1] - x[0]) * MOST, MOST - 1).astype(int)
+    stretch = np.minimum((x - x[0]) / max(x[-1] - x[0], 1e-9) * MOST, MOST - 1).astype(int)
     stretch = np.unique(stretch, return_inverse=True)[1]
     n = np.bincount(stretch).astype(float)
     noise, kinship = _between_neighbours(v)
-    alone = np.bincount(stretch, np.full(len(s), noise**2) if se is None else se**2) / n
+    known = np.full(len(s), np.nan) if se is None else se
+    alone = np.bincount(stretch, np.where(np.isfinite(known), known, noise) ** 2) / n
     x, v = np.bincount(stretch, x) / n, np.bincount(stretch, v) / n
     return 10.0**x - 1.0, v, np.maximum(np.sqrt(alone / _worth(n, kinship)), _bend(v))
 
@@ -94,6 +95,8 @@ def _worth(n: Array, kinship: float) -> Array:
 
 def _bend(value: Array) -> Array:
     """The noise that shows in how a curve bends from one number to the next: a running median over a sixth of it."""
+    if len(value) < 3:
+        return np.zeros(len(value))
     bend = np.pad(np.abs(np.diff(value, 2)), 1, mode="edge") / (0.6745 * np.sqrt(6.0))
     window = len(value) // 6 // 2 * 2 + 1
     padded = np.pad(bend, window // 2, mode="edge")
