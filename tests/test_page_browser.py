@@ -17,7 +17,7 @@ from dashboards.page.app import application
 from dynamics.store import Store
 from test_chart_stores import event_row, write_induction_run
 from test_page_following import STEPS, write_steps
-from test_report_browser import SCENE, browser, click, draw_all, pytestmark  # noqa: F401 - when to skip
+from test_report_browser import SCENE, browser, brush, click, draw_all, pytestmark  # noqa: F401 - when to skip
 
 SECONDS = 30_000  # milliseconds, of a busy machine
 
@@ -112,14 +112,7 @@ def test_brush_legend_chosen_curve_and_slider_are_kept_when_the_figures_are_draw
     followed: tuple[Any, Path],
 ) -> None:
     page, folder = followed
-    timeline = page.locator(".plot").first
-    timeline.scroll_into_view_if_needed()
-    box = timeline.locator("canvas").bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.4)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.4, steps=5)
-    page.mouse.up()
-    page.wait_for_function("report.views[2].view.signal('from_step') > 1", timeout=5000)
+    brush(page)
     brushed = page.evaluate("report.views[2].view.signal('from_step')")
     page.evaluate("report.mark('two-layer|prefix_matching|L1H0')")
     losses, grid = figure(page, "Loss and in-context"), figure(page, "Where in the model")

@@ -230,18 +230,23 @@ def test_a_hover_tells_where_when_how_much_and_how_sure(layered: Any, title: str
     tooltip.wait_for(state="hidden")
 
 
-def test_a_brush_on_the_timeline_narrows_the_other_figures(browser: Any, report: Path) -> None:
-    page, _ = visit(browser, report)
-    draw_all(page)
+def brush(page: Any) -> None:
+    """Drag over the right part of the timeline, and wait until another figure has followed."""
     timeline = page.locator(".plot").first
     timeline.scroll_into_view_if_needed()
-    before = page.evaluate("report.views[2].view.signal('from_step')")
     box = timeline.locator("canvas").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.4)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.4, steps=5)
     page.mouse.up()
     page.wait_for_function("report.views[2].view.signal('from_step') > 1", timeout=5000)
+
+
+def test_a_brush_on_the_timeline_narrows_the_other_figures(browser: Any, report: Path) -> None:
+    page, _ = visit(browser, report)
+    draw_all(page)
+    before = page.evaluate("report.views[2].view.signal('from_step')")
+    brush(page)
     assert before == 0
     assert page.evaluate("report.views[3].view.signal('to_step')") < 1000
 
