@@ -93,10 +93,9 @@ class Frames:
 
     def n_curves(self, metric: str, series: str | None = None) -> int:
         """How many curves a metric has, of all series or of one, be they drawn or not."""
-        mine = pl.col("metric") == metric
-        mine = mine if series is None else mine & (pl.col("series") == series)
-        whole = self.wholes.filter(mine)
-        return int(whole["curves"].sum()) if whole.height else self.measurements.filter(mine)["curve"].n_unique()
+        mine = _of(metric, series)
+        read = self.measurements.filter(mine).join(self.wholes, on=("series", "metric"), how="anti")
+        return int(self.wholes.filter(mine)["curves"].sum()) + read["curve"].n_unique()
 
     def n_numbers(self) -> int:
         """How many numbers the store has of what belongs together."""
@@ -110,8 +109,7 @@ class Frames:
 
     def ends(self, metric: str, series: str | None = None) -> tuple[float, float]:
         """The lowest and the highest number of a metric that has one, be they drawn or not."""
-        mine = pl.col("metric") == metric
-        mine = mine if series is None else mine & (pl.col("series") == series)
+        mine = _of(metric, series)
         whole, read = self.wholes.filter(mine), self.measurements.filter(mine)["value"]
         values = [value for value in (read.min(), read.max(), whole["low"].min(), whole["high"].max())
                   if value is not None]  # fmt: skip
@@ -159,6 +157,11 @@ class Frames:
             if value:
                 return value
         return {}
+
+
+def _of(metric: str, series: str | None) -> pl.Expr:
+    mine = pl.col("metric") == metric
+    return mine if series is None else mine & (pl.col("series") == series)
 
 
 def read_frames(folder: str | Path) -> Frames:

@@ -13,6 +13,7 @@ from dashboards import reading
 from dashboards.charts import draw_chart, draw_figures, layer_multiples
 from dashboards.document import compose, html
 from dashboards.frames import Frames, prepare, read_frames
+from dashboards.gather import gather
 from dashboards.reading import REDUCED, read_tables
 from dynamics.store import Store
 from test_chart_stores import event_row, metric_row, write_induction_run
@@ -178,3 +179,12 @@ def test_small_panels_have_no_more_checkpoints_than_pixels(frames: Frames, monke
     assert len(steps) == 14
     assert "pass through 14 of 40 checkpoints" in spec["description"]
     assert len(spec["concat"]) == HEADS // 8
+
+
+def test_a_long_run_beside_a_short_one_counts_the_curves_of_both(stored: Path, small: None, tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        short = curve("score", np.arange(3), np.ones(3), layer=np.zeros(3, int), head=np.zeros(3, int))
+        store.write(measurements=short, metrics=[metric_row("score", "layer,head")])
+    frames = gather([stored, tmp_path]).frames
+    assert frames.n_curves("score") == HEADS + 1
+    assert sorted(frames.n_curves("score", series) for series in frames.series_names()) == [1, HEADS]
